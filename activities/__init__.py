@@ -1,0 +1,1 @@
+"""I/O: every activity, the ports they use and the adapters behind the ports."""

@@ -1,0 +1,90 @@
+"""The Docker daemon as the adapters reach it: one client, blocking calls in threads, errors in our terms."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
+
+T = TypeVar("T")
+
+API_TIMEOUT_S = 120
+"""Seconds a call may take that is not a stream; creating a container on a busy disk is the slowest."""
+
+
+class Daemon:
+    """A connection to one Docker daemon (`DOCKER_HOST`, else its default socket)."""
+
+    def __init__(self) -> None:
+        """Prepare the clients; nothing is sent before the first call.
+
+        Raises:
+            SandboxUnavailable: The daemon's address cannot be used.
+        """
+        try:
+            self._client = docker.DockerClient.from_env(timeout=API_TIMEOUT_S, max_pool_size=32)
+            # A command may be silent for hours: its stream has no read timeout.
+            self._patient = docker.DockerClient.from_env(timeout=None, max_pool_size=64)  # pyright: ignore[reportArgumentType]  # requests takes None, the stub does not
+        except DockerException as error:
+            raise _unreachable(error) from error
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """For calls that end soon."""
+        return self._client
+
+    @property
+    def api(self) -> Any:  # noqa: ANN401  # docker-py's low-level API is untyped
+        """The low-level API, for calls that end soon."""
+        return self._client.api
+
+    @property
+    def streams(self) -> Any:  # noqa: ANN401  # the same
+        """The low-level API, for streams without a time limit."""
+        return self._patient.api
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run a blocking call in a thread, its errors translated."""
+
+        def guarded() -> T:
+            with translated():
+                return function()
+
+        return await asyncio.to_thread(guarded)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()
+        self._patient.close()
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Docker's errors as ours: gone, refused, or not answering."""
+    try:
+        yield
+    except NotFound as error:
+        raise SandboxLost(f"the container is gone: {error.explanation or error}") from error
+    except APIError as error:
+        text = str(error.explanation or error)
+        if error.status_code == HTTPStatus.CONFLICT and (
+            "not running" in text or "paused" in text or "removal" in text
+        ):
+            raise SandboxLost(f"the container does not run: {text}") from error
+        if error.is_client_error():
+            raise SandboxRefused(f"the Docker daemon refused: {text}") from error
+        raise SandboxUnavailable(f"the Docker daemon failed: {text}") from error
+    except (requests.exceptions.RequestException, DockerException, OSError) as error:
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: Exception) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"no Docker daemon answers ({error}); start it, or set DOCKER_HOST to the one to use and restart the worker"
+    )

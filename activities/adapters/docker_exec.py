@@ -1,0 +1,187 @@
+"""Commands in a container, at most once per exec id, through the supervisor inside it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_sandbox import JOURNAL
+from activities.errors import InvalidCommand, SandboxLost, SandboxRefused, SandboxUnavailable
+from activities.ports.sandbox import CommandEnd, CommandRequest, Sink
+
+PART_BYTES = 100_000
+"""One argument of a process is limited to 128 KiB, so a longer command travels in parts."""
+MAX_COMMAND_BYTES = 1_500_000
+"""All arguments together are limited to a quarter of the stack: 2 MiB by default."""
+
+_HEADER = re.compile(
+    rb"hibernaut1 (exit|timeout|interrupted|unknown) (-|\d{1,3}) ([\d.]{1,20}) ([\d.]{1,20}) (\d{1,15}) (\d{1,15})\Z"
+)
+_HEADER_LIMIT = 200
+_EXEC_ID = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    kind: str
+    exit_code: int | None
+    duration_ms: int
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+class CommandRunner:
+    """Runs supervised commands on one daemon. All methods block; call them in threads."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        """Use this daemon."""
+        self._daemon = daemon
+
+    def run(self, sandbox_id: str, request: CommandRequest, sink: Sink) -> CommandEnd:
+        """Run the command, or attach to it when its id is known, and hand its output to `sink`.
+
+        Raises:
+            InvalidCommand: The command cannot be an argument (NUL byte, too long, not encodable).
+            SandboxLost: The container is gone, or went away meanwhile.
+            SandboxUnavailable: The stream broke while the container runs on; the same call attaches again.
+        """
+        seconds = max(0.001, request.timeout_ms / 1000)
+        argv = [
+            "sh",
+            f"{JOURNAL}/supervise",
+            "run",
+            _checked(request.exec_id),
+            f"{seconds:.3f}",
+            *_parts(request.command),
+        ]
+        reader = _ResultReader(sink)
+        api = self._daemon.streams
+        with translated():
+            exec_id = api.exec_create(sandbox_id, argv, stdin=False, tty=False)["Id"]
+            stream: Iterator[tuple[bytes | None, bytes | None]] = api.exec_start(exec_id, stream=True, demux=True)
+            for out, err in stream:
+                if out:
+                    reader.feed(out)
+                if err:
+                    reader.complain(err)
+        header = reader.header
+        if header is None or not reader.complete:
+            try:
+                raise self._broken(sandbox_id, exec_id, reader.complaints)
+            except SandboxLost as error:
+                error.started = True
+                raise
+        return CommandEnd(
+            kind=header.kind,
+            exit_code=header.exit_code if header.kind == "exit" else None,
+            duration_ms=header.duration_ms,
+            stdout_bytes=header.stdout_bytes,
+            stderr_bytes=header.stderr_bytes,
+        )
+
+    def stop(self, sandbox_id: str, exec_id: str) -> None:
+        """End a running command with its process group; whoever waits for it gets its partial output."""
+        api = self._daemon.streams
+        with translated():
+            stopper = api.exec_create(sandbox_id, ["sh", f"{JOURNAL}/supervise", "stop", _checked(exec_id)])["Id"]
+            api.exec_start(stopper)
+
+    def _broken(self, sandbox_id: str, exec_id: str, complaints: str) -> Exception:
+        """Why a result did not arrive whole: the container's end, or only the stream's."""
+        api = self._daemon.api
+        with translated():
+            state: dict[str, Any] = api.inspect_container(sandbox_id)["State"]
+            if not state.get("Running"):
+                oom = ", killed for lack of memory" if state.get("OOMKilled") else ""
+                return SandboxLost(f"the container stopped with exit code {state.get('ExitCode')}{oom}", started=True)
+            code = api.exec_inspect(exec_id).get("ExitCode")
+        if code in {126, 127}:
+            return SandboxRefused(f"the image has no usable /bin/sh: {complaints or code}")
+        return SandboxUnavailable(f"the result of {exec_id[:12]} was cut off (exit code {code}): {complaints}")
+
+
+class _ResultReader:
+    """Splits the supervisor's output into header, stdout and stderr. Its input is hostile: everything is bounded."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._line = b""
+        self._seen = 0
+        self._complaints = b""
+        self.header: _Header | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self.header is None:
+            self._line += data
+            line, newline, rest = self._line.partition(b"\n")
+            if len(line) > _HEADER_LIMIT or (newline and not _HEADER.match(line)):
+                raise SandboxRefused(
+                    "the supervisor in the container answered something else than a result; its files were tampered "
+                    "with, or the image's /bin/sh is no POSIX shell"
+                )
+            if not newline:
+                return
+            self.header = _parse(line)
+            self._line, data = b"", rest
+        self._deliver(data)
+
+    def complain(self, data: bytes) -> None:
+        self._complaints = (self._complaints + data)[-2000:]
+
+    @property
+    def complaints(self) -> str:
+        return self._complaints.decode("utf-8", "replace").strip()
+
+    @property
+    def complete(self) -> bool:
+        header = self.header
+        return header is not None and self._seen >= header.stdout_bytes + header.stderr_bytes
+
+    def _deliver(self, data: bytes) -> None:
+        header = self.header
+        if header is None:
+            return
+        left = max(0, header.stdout_bytes - self._seen)
+        out, rest = data[:left], data[left:]
+        if out:
+            self._sink("stdout", out)
+            self._seen += len(out)
+        err = rest[: header.stdout_bytes + header.stderr_bytes - self._seen]
+        if err:
+            self._sink("stderr", err)
+            self._seen += len(err)
+
+
+def _parse(line: bytes) -> _Header:
+    match = _HEADER.match(line)
+    if match is None:
+        raise SandboxRefused("the supervisor's result cannot be read")
+    kind, code, begun, ended, out, err = (part.decode() for part in match.groups())
+    try:
+        duration = max(0.0, float(ended) - float(begun))
+    except ValueError:
+        duration = 0.0
+    return _Header(kind, None if code == "-" else int(code), int(duration * 1000), int(out), int(err))
+
+
+def _checked(exec_id: str) -> str:
+    if not _EXEC_ID.match(exec_id) or exec_id.startswith("."):
+        raise InvalidCommand(f"{exec_id!r} is no exec id")
+    return exec_id
+
+
+def _parts(command: str) -> list[str]:
+    """The command as arguments short enough for the kernel, cut between characters."""
+    if "\0" in command:
+        raise InvalidCommand("the command holds a NUL byte, which no shell can be given")
+    try:
+        size = len(command.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(f"the command is not valid Unicode: {error}") from error
+    if size > MAX_COMMAND_BYTES:
+        raise InvalidCommand(
+            f"the command has {size} bytes and the limit is {MAX_COMMAND_BYTES}; write a long text into a file in several commands"
+        )
+    step = PART_BYTES // 4
+    return [command[start : start + step] for start in range(0, len(command), step)] or [""]

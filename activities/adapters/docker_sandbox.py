@@ -1,0 +1,165 @@
+"""Sandboxes as Docker containers: created hardened from a spec, found by their labels, destroyed completely."""
+
+import io
+import tarfile
+from importlib import resources
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.errors import ImageNotFound as DockerImageNotFound
+
+from activities.adapters.docker_client import Daemon, translated
+from activities.errors import ImageNotFound, SandboxRefused
+from activities.ports.sandbox import Container, SandboxIdentity
+from hibernaut.models import SandboxSpec
+
+LABEL_AGENT = "hibernaut.agent"
+LABEL_UID = "hibernaut.agent-uid"
+LABEL_GENERATION = "hibernaut.generation"
+
+JOURNAL = "/run/hibernaut"
+"""A volume: no snapshot sees it, and it outlives a restart of the container under every runtime."""
+STATE = "/var/lib/hibernaut"
+"""Working directory and exported variables; in the root file system, so that snapshots hold them."""
+
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "SETFCAP",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+)
+"""What a package manager needs; everything else is dropped."""
+
+
+class ContainerFactory:
+    """Creates and removes the containers of agents on one daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        """Use this daemon."""
+        self._daemon = daemon
+
+    def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
+        """Create and start a container of this generation, after removing the agent's earlier ones."""
+        image = self._image(image_id or spec.image)
+        # A container of this very generation is a half-made one of an attempt that died: nothing ran in it yet.
+        self.destroy(identity.agent_uid, identity.generation)
+        api = self._daemon.api
+        with translated():
+            try:
+                created = api.create_container(**self._config(identity, spec, image))
+                container_id = str(created["Id"])
+                api.put_archive(container_id, "/", _scaffold())
+                api.start(container_id)
+            except NotFound as error:
+                raise SandboxRefused(
+                    f"the container of image {spec.image} could not be made: {error.explanation}"
+                ) from error
+            except APIError as error:
+                self.destroy(identity.agent_uid, identity.generation)
+                raise SandboxRefused(
+                    f"the container of image {spec.image} with runtime {spec.runtime} could not be started: "
+                    f"{error.explanation or error}; mend the sandbox part of the spec, or what the daemon lacks"
+                ) from error
+        return Container(sandbox_id=container_id, image_id=image)
+
+    def destroy(self, agent_uid: str, generation: int) -> list[str]:
+        """Remove the agent's containers up to a generation with their volumes; their ids."""
+        removed: list[str] = []
+        api = self._daemon.api
+        with translated():
+            for found in api.containers(all=True, filters={"label": f"{LABEL_UID}={agent_uid}"}):
+                labels: dict[str, str] = found.get("Labels") or {}
+                if int(labels.get(LABEL_GENERATION, "0")) > generation:
+                    continue
+                try:
+                    api.remove_container(found["Id"], v=True, force=True)
+                except NotFound:
+                    continue
+                except APIError as error:
+                    if "already in progress" not in str(error.explanation):
+                        raise
+                removed.append(str(found["Id"]))
+        return removed
+
+    def _image(self, name: str) -> str:
+        client = self._daemon.client
+        with translated():
+            try:
+                return str(client.images.get(name).id)
+            except DockerImageNotFound:
+                pass
+            try:
+                return str(client.images.pull(*_repository(name)).id)
+            except (APIError, ValueError) as error:
+                why = error.explanation if isinstance(error, APIError) else error
+                raise ImageNotFound(
+                    f"image {name} is not on this host and cannot be pulled ({why}); build or load it there "
+                    "(`make setup` builds the default one), or start an agent with another image"
+                ) from error
+
+    def _config(self, identity: SandboxIdentity, spec: SandboxSpec, image: str) -> dict[str, Any]:
+        memory = spec.memory_mb * 1024 * 1024
+        host = self._daemon.api.create_host_config(
+            network_mode="none" if spec.network.mode == "none" else "bridge",
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(spec.cpus * 1_000_000_000),
+            pids_limit=spec.pids,
+            cap_drop=["ALL"],
+            cap_add=list(CAPABILITIES),
+            security_opt=["no-new-privileges"],
+            # Reaps zombies and obeys SIGTERM: a container whose PID 1 does not takes ten seconds to stop.
+            init=True,
+            # Nothing of PID 1 is worth keeping, and a log on the host grows without bound.
+            log_config={"type": "none"},
+            runtime=spec.runtime,
+        )
+        return {
+            "image": image,
+            "name": f"hibernaut-{identity.agent_uid[:12]}-g{identity.generation}",
+            "hostname": "sandbox",
+            "entrypoint": ["tail", "-f", "/dev/null"],
+            "command": [],
+            "environment": dict(spec.env),
+            "user": spec.user,
+            "working_dir": spec.workdir,
+            "volumes": [JOURNAL],
+            "labels": {
+                LABEL_AGENT: identity.agent_id,
+                LABEL_UID: identity.agent_uid,
+                LABEL_GENERATION: str(identity.generation),
+            },
+            "host_config": host,
+        }
+
+
+def _repository(name: str) -> tuple[str, str | None]:
+    """Repository and tag as `pull` wants them: without a tag it would fetch every one."""
+    if "@" in name or name.startswith("sha256:"):
+        return name, None
+    repository, _, tag = name.rpartition(":")
+    return (repository, tag) if repository and "/" not in tag else (name, "latest")
+
+
+def _scaffold() -> bytes:
+    """The supervisor and the directories it needs, as a tar archive for `/`."""
+    buffer = io.BytesIO()
+    scripts = resources.files("activities.adapters") / "supervisor"
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        # Any user may be the one that runs the commands: sticky directories keep users apart in one sandbox.
+        for path in (f"{JOURNAL}/exec", f"{JOURNAL}/in", STATE):
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.type, member.mode = tarfile.DIRTYPE, 0o1777
+            archive.addfile(member)
+        for name in ("supervise", "wrap"):
+            content = (scripts / name).read_bytes()
+            member = tarfile.TarInfo(f"{JOURNAL}/{name}".lstrip("/"))
+            member.size, member.mode = len(content), 0o755
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

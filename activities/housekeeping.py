@@ -1,0 +1,78 @@
+"""transcript.keep, events.append, agent.purge and agent.forget: what the store and Temporal keep of an agent."""
+
+from collections.abc import Awaitable, Callable
+
+from pydantic import TypeAdapter
+from temporalio import activity
+
+from activities.heartbeat import beating
+from activities.ports.snapshots import SnapshotEngine
+from activities.ports.store import ObjectStore
+from hibernaut.contracts import (
+    AGENT_FORGET,
+    AGENT_PURGE,
+    EVENTS_APPEND,
+    TRANSCRIPT_KEEP,
+    AppendEventsRequest,
+    AppendEventsResult,
+    ForgetRequest,
+    ForgetResult,
+    KeepTextRequest,
+    KeepTextResult,
+    PurgeRequest,
+    PurgeResult,
+    StoreKeys,
+)
+from hibernaut.models import Event
+
+EVENTS = TypeAdapter(tuple[Event, ...])
+BATCH = 1_000
+
+ForgetRuns = Callable[[str], Awaitable[int]]
+"""Deletes every Temporal run of an agent; the number of runs."""
+
+
+class KeepingActivities:
+    """Runs on the control queue."""
+
+    def __init__(self, store: ObjectStore, snapshots: SnapshotEngine, forget_runs: ForgetRuns) -> None:
+        """Use this store."""
+        self._store = store
+        self._snapshots = snapshots
+        self._forget_runs = forget_runs
+
+    @activity.defn(name=TRANSCRIPT_KEEP.name)
+    async def keep(self, request: KeepTextRequest) -> KeepTextResult:
+        """Write a long text under the digest of its message id; the same again on a retry."""
+        ref = StoreKeys.message(request.agent_uid, request.message_id)
+        await self._store.put(ref, request.text.encode())
+        return KeepTextResult(ref=ref)
+
+    @activity.defn(name=EVENTS_APPEND.name)
+    async def append(self, request: AppendEventsRequest) -> AppendEventsResult:
+        """Write a segment of the event log; the same again on a retry."""
+        ref = StoreKeys.events(request.agent_uid, request.events[0].seq)
+        await self._store.put(ref, EVENTS.dump_json(request.events))
+        return AppendEventsResult(ref=ref)
+
+    @activity.defn(name=AGENT_PURGE.name)
+    async def purge(self, request: PurgeRequest) -> PurgeResult:
+        """Delete snapshots, transcript, events, outputs and uploads of an agent."""
+        deleted = 0
+        async with beating() as pulse:
+            await self._snapshots.delete_agent(request.agent_uid)
+            batch: list[str] = []
+            async for info in self._store.list(StoreKeys.agent(request.agent_uid)):
+                batch.append(info.key)
+                if len(batch) >= BATCH:
+                    await self._store.delete(batch)
+                    deleted += len(batch)
+                    pulse.say(f"{deleted} objects deleted")
+                    batch.clear()
+            await self._store.delete(batch)
+        return PurgeResult(objects=deleted + len(batch))
+
+    @activity.defn(name=AGENT_FORGET.name)
+    async def forget(self, request: ForgetRequest) -> ForgetResult:
+        """Delete every Temporal run of a closed agent."""
+        return ForgetResult(runs=await self._forget_runs(request.agent_id))

@@ -1,0 +1,101 @@
+"""placement.choose, sandbox.acquire, sandbox.destroy and files.put."""
+
+import time
+
+from temporalio import activity
+
+from activities.heartbeat import beating
+from activities.ports.sandbox import Sandboxes, SandboxIdentity
+from activities.ports.snapshots import SnapshotEngine
+from activities.ports.store import ObjectStore
+from hibernaut.contracts import (
+    FILES_PUT,
+    PLACEMENT_CHOOSE,
+    SANDBOX_ACQUIRE,
+    SANDBOX_DESTROY,
+    AcquireRequest,
+    AcquireResult,
+    DestroyRequest,
+    DestroyResult,
+    Placement,
+    PlacementRequest,
+    PutFileRequest,
+    PutFileResult,
+    host_queue,
+)
+from hibernaut.models import LeaseStatus
+
+
+class PlacementActivities:
+    """Runs on every sandbox host with room: whichever polls first names itself."""
+
+    def __init__(self, host_id: str) -> None:
+        """Answer for this host."""
+        self._host_id = host_id
+
+    @activity.defn(name=PLACEMENT_CHOOSE.name)
+    async def choose(self, request: PlacementRequest) -> Placement:
+        """Name this host. Touches nothing, so a lost answer leaves nothing behind."""
+        del request
+        return Placement(host_id=self._host_id, task_queue=host_queue(self._host_id))
+
+
+class SandboxActivities:
+    """Runs on a sandbox host's own queue."""
+
+    def __init__(self, host_id: str, sandboxes: Sandboxes, snapshots: SnapshotEngine, store: ObjectStore) -> None:
+        """Use this host's sandboxes."""
+        self._host_id = host_id
+        self._sandboxes = sandboxes
+        self._snapshots = snapshots
+        self._store = store
+
+    @activity.defn(name=SANDBOX_ACQUIRE.name)
+    async def acquire(self, request: AcquireRequest) -> AcquireResult:
+        """Create and start the container of a generation; a retry replaces what an earlier attempt left half-made.
+
+        Raises:
+            ImageNotFound: The image is neither here nor to be pulled.
+            SandboxRefused: The daemon rejects the spec.
+            SandboxUnavailable: The daemon does not answer.
+        """
+        begun = time.monotonic()
+        async with beating():
+            container = await self._sandboxes.acquire(
+                SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
+                request.spec,
+                request.image_id,
+            )
+            await self._snapshots.prepare(
+                container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
+            )
+        lease = LeaseStatus(
+            generation=request.generation,
+            host_id=self._host_id,
+            task_queue=host_queue(self._host_id),
+            sandbox_id=container.sandbox_id,
+            image_id=container.image_id,
+        )
+        return AcquireResult(lease=lease, duration_ms=int((time.monotonic() - begun) * 1000))
+
+    @activity.defn(name=SANDBOX_DESTROY.name)
+    async def destroy(self, request: DestroyRequest) -> DestroyResult:
+        """Remove every container of the agent up to the lease's generation, with its volumes."""
+        async with beating():
+            removed = await self._sandboxes.destroy(request.agent_uid, request.lease.generation)
+            await self._snapshots.forget(request.lease.sandbox_id)
+        return DestroyResult(removed=tuple(removed))
+
+    @activity.defn(name=FILES_PUT.name)
+    async def put(self, request: PutFileRequest) -> PutFileResult:
+        """Write an uploaded object to a path, whole or not at all.
+
+        Raises:
+            PathNotUsable: The path cannot be written.
+            ObjectNotFound: The upload is gone.
+        """
+        async with beating():
+            size = await self._sandboxes.put_file(
+                request.lease.sandbox_id, request.path, request.mode, self._store.stream(request.upload_ref)
+            )
+        return PutFileResult(path=request.path, size=size)

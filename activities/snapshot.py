@@ -1,0 +1,103 @@
+"""snapshot.take and snapshot.restore."""
+
+from temporalio import activity
+
+from activities.errors import ContainerGone, SandboxLost
+from activities.heartbeat import beating
+from activities.ports.snapshots import SnapshotEngine, SnapshotInfo
+from hibernaut.contracts import (
+    SNAPSHOT_RESTORE,
+    SNAPSHOT_TAKE,
+    RestoreRequest,
+    RestoreResult,
+    SnapshotRequest,
+    SnapshotResult,
+)
+
+
+class SnapshotActivities:
+    """Runs on a sandbox host's own queue."""
+
+    def __init__(self, engine: SnapshotEngine) -> None:
+        """Use this engine."""
+        self._engine = engine
+
+    @activity.defn(name=SNAPSHOT_TAKE.name)
+    async def take(self, request: SnapshotRequest) -> SnapshotResult:
+        """Make what the sandbox changed durable; a retry of the same number returns the same snapshot.
+
+        Raises:
+            SandboxLost: The container is gone or stopped.
+            SnapshotError: The files cannot be read, or the store cannot be written.
+        """
+        async with beating() as pulse:
+            try:
+                info = await self._engine.take(
+                    request.lease.sandbox_id,
+                    agent_uid=request.agent_uid,
+                    generation=request.lease.generation,
+                    number=request.number,
+                    parent=request.parent,
+                    progress=pulse.say,
+                )
+            except ContainerGone as error:
+                raise SandboxLost(str(error)) from error
+        return SnapshotResult(
+            ref=info.ref,
+            number=info.number,
+            unchanged=info.unchanged,
+            added=info.added,
+            changed=info.changed,
+            deleted=info.deleted,
+            files=info.files_total,
+            bytes_new=info.bytes_new_stored,
+            bytes_total=info.bytes_total,
+            duration_ms=info.duration_ms,
+            capture=info.capture,
+            summary=_summary(request.number, info),
+        )
+
+    @activity.defn(name=SNAPSHOT_RESTORE.name)
+    async def restore(self, request: RestoreRequest) -> RestoreResult:
+        """Write a snapshot into a fresh container; a damaged one falls back to the one before it.
+
+        Raises:
+            SandboxLost: The container is gone or stopped.
+            SnapshotError: Nothing of the chain can be restored.
+        """
+        async with beating() as pulse:
+            try:
+                info = await self._engine.restore(
+                    request.lease.sandbox_id,
+                    agent_uid=request.agent_uid,
+                    generation=request.lease.generation,
+                    ref=request.ref,
+                    progress=pulse.say,
+                )
+            except ContainerGone as error:
+                raise SandboxLost(str(error)) from error
+        return RestoreResult(
+            requested_number=info.requested_number,
+            restored_ref=info.restored,
+            restored_number=info.restored_number,
+            reason=info.reason,
+            files=info.files,
+            bytes=info.bytes,
+            duration_ms=info.duration_ms,
+        )
+
+
+def _summary(number: int, info: SnapshotInfo) -> str:
+    if info.unchanged:
+        return f"snapshot {number}: unchanged"
+    counts = f"+{info.added} ~{info.changed} -{info.deleted} files"
+    return f"snapshot {number}: {counts}, {_size(info.bytes_new_stored)} in {info.duration_ms} ms"
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB"):
+        if size < 1000:  # noqa: PLR2004  # decimal units
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"  # noqa: PLR2004  # two digits suffice

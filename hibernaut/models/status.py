@@ -1,0 +1,94 @@
+"""The answer to the query `status`."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from hibernaut.models.base import Open
+from hibernaut.models.spec import AgentSpec
+from hibernaut.models.tools import RecoveryReport
+
+
+class AgentState(StrEnum):
+    """What an agent is doing; the search attribute `HibernautState`."""
+
+    RUNNING = "running"
+    WAITING_APPROVAL = "waiting_approval"
+    IDLE = "idle"
+    HIBERNATED = "hibernated"
+    PAUSED = "paused"
+    RECOVERING = "recovering"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class Usage(Open):
+    """Tokens, counted once for each reply that was kept."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum, field by field."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+
+class LeaseStatus(Open):
+    """The sandbox an agent holds."""
+
+    generation: int
+    host_id: str
+    task_queue: str
+    sandbox_id: str
+    """The container's id."""
+    image_id: str
+
+
+class SnapshotStatus(Open):
+    """The newest durable snapshot."""
+
+    ref: str
+    """Key of its manifest in the object store."""
+    number: int
+    taken_at: datetime
+    files: int = 0
+    """Paths in the whole delta over the image."""
+    bytes_total: int = 0
+    bytes_new: int = 0
+    """Bytes this snapshot added to the store."""
+    duration_ms: int = 0
+    capture: str = ""
+
+
+class AgentStatus(Open):
+    """Everything one looks at first."""
+
+    agent_id: str
+    agent_uid: str
+    state: AgentState
+    paused_reason: str | None = None
+    spec: AgentSpec
+    turn: int
+    """Turns begun so far."""
+    steps: int
+    """Model calls kept so far."""
+    branch: int = 0
+    inbox: int
+    """Messages that wait."""
+    current_message_id: str | None = None
+    generation: int
+    lease: LeaseStatus | None = None
+    snapshot: SnapshotStatus | None = None
+    snapshots: int = 0
+    """Snapshots taken so far, unchanged ones not counted."""
+    recoveries: int = 0
+    last_recovery: RecoveryReport | None = None
+    usage: Usage = Usage()
+    transcript_ref: str | None = None
+    born_at: datetime
+    last_event: int
+    """Sequence number of the newest event; 0 when there is none."""

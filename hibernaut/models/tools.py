@@ -1,0 +1,91 @@
+"""Tool calls and what became of them."""
+
+from enum import StrEnum
+
+from hibernaut.models.base import Open
+
+
+class ToolCall(Open):
+    """One call the model asked for, small enough for the history."""
+
+    call_id: str
+    kind: str
+    """`shell_call` (native tool) or `function_call` (function tool): the item type that must answer it."""
+    commands: tuple[str, ...] = ()
+    """The shell commands, in order; cut to their first 2,000 characters when `cut`."""
+    cut: bool = False
+    """Whether a command was cut here; the whole is read from the transcript segment."""
+    timeout_ms: int | None = None
+    max_output_length: int | None = None
+    error: str | None = None
+    """Why the call cannot run (malformed arguments, unknown tool); told to the model instead of running it."""
+
+
+class OutcomeKind(StrEnum):
+    """How a command ended."""
+
+    EXIT = "exit"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+    """It may or may not have taken effect: it was started and its end was not seen."""
+    NOT_RUN = "not_run"
+
+
+class CommandOutcome(Open):
+    """What became of one command, as the history and the events show it."""
+
+    exec_id: str
+    command: str
+    """First 2,000 characters."""
+    kind: OutcomeKind
+    exit_code: int | None = None
+    stdout_head: str = ""
+    """First 300 characters."""
+    stderr_head: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    truncated: bool = False
+    """Whether the model was shown head and tail only."""
+    duration_ms: int = 0
+
+
+class RecoveryReport(Open):
+    """What survived a loss: an item of the conversation, an event, and a line of the status."""
+
+    reason: str
+    generation: int
+    """Generation of the sandbox that goes on."""
+    restored_snapshot: int | None
+    """Number of the snapshot it was restored from; none: a fresh computer from the image."""
+    requested_snapshot: int | None = None
+    """The snapshot that should have been restored, when a damaged one was passed over."""
+    lost_commands: tuple[str, ...] = ()
+    """Commands that ran after the restored snapshot: their effects on files are gone."""
+    uncertain_command: str | None = None
+    """The command that may or may not have taken effect outside the sandbox; its effects inside are gone."""
+
+    def render(self) -> str:
+        """The report as the model reads it."""
+        lines = ["[hibernaut] recovery report", f"What happened: {self.reason}."]
+        if self.restored_snapshot is None:
+            lines.append("There was no snapshot yet: the computer is a fresh one from its image.")
+        else:
+            lines.append(
+                f"The computer was restored from snapshot {self.restored_snapshot}: files, installed packages, "
+                "working directory and exported variables are as they were then."
+            )
+        if self.requested_snapshot is not None and self.requested_snapshot != self.restored_snapshot:
+            lines.append(f"Snapshot {self.requested_snapshot} was damaged and could not be used.")
+        if self.lost_commands:
+            lines.append("The effects of these commands, which ran after it, are lost:")
+            lines.extend(f"  $ {command}" for command in self.lost_commands)
+        else:
+            lines.append("No finished command's effects were lost.")
+        if self.uncertain_command is not None:
+            lines.append(
+                "This command was running and may or may not have taken effect outside the computer; "
+                f"its effects inside are gone:\n  $ {self.uncertain_command}"
+            )
+        lines.append("Processes that ran in the background run no more.")
+        return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""A time-skipping Temporal server and a worker whose activities are the scripted world."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from hibernaut import contracts as c
+from hibernaut.models import AgentStatus, Answer, AnswerState, SendRequest, Ticket
+from tests.workflows.world import HOST, World
+from workers.registry import WORKFLOWS, workflow_runner
+
+TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
+
+
+@pytest.fixture(scope="session")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter
+    )
+    async with environment:
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=environment.client.namespace,
+                search_attributes={
+                    "HibernautState": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+                    "HibernautHost": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+                    "HibernautModel": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+                    "HibernautSteps": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+                    "HibernautRecoveries": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+                },
+            )
+        )
+        yield environment
+
+
+@dataclass
+class Rig:
+    """A world and the client to talk to the agents in it."""
+
+    environment: WorkflowEnvironment
+    world: World
+    task_queue: str = c.TASK_QUEUE
+
+    @property
+    def client(self) -> Client:
+        return self.environment.client
+
+    async def start(self, **spec: Any) -> WorkflowHandle[Any, Any]:
+        body = {"model": "scripted", "idle_timeout": 600, **spec}
+        return await self.client.start_workflow(
+            c.AGENT_WORKFLOW, body, id=f"agent-{uuid4().hex[:8]}", task_queue=c.TASK_QUEUE
+        )
+
+    async def send(self, agent: WorkflowHandle[Any, Any], text: str, message_id: str | None = None) -> Ticket:
+        handle = self.client.get_workflow_handle(agent.id)
+        return await handle.execute_update(
+            "send", SendRequest(text=text, message_id=message_id), result_type=Ticket
+        )
+
+    async def answer(self, agent: WorkflowHandle[Any, Any], message_id: str) -> Answer:
+        """Wait for the end of the turn that answers a message."""
+        handle = self.client.get_workflow_handle(agent.id)
+        for _ in range(600):
+            answer = await handle.query("answer", message_id, result_type=Answer)
+            if answer.state not in {AnswerState.QUEUED, AnswerState.RUNNING}:
+                return answer
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"no answer: {answer}")
+
+    async def ask(self, agent: WorkflowHandle[Any, Any], text: str) -> Answer:
+        ticket = await self.send(agent, text)
+        return await self.answer(agent, ticket.message_id)
+
+    async def status(self, agent: WorkflowHandle[Any, Any]) -> AgentStatus:
+        return await self.client.get_workflow_handle(agent.id).query("status", result_type=AgentStatus)
+
+    async def until(self, agent: WorkflowHandle[Any, Any], **wanted: Any) -> AgentStatus:
+        """Wait until the status has these fields."""
+        for _ in range(600):
+            status = await self.status(agent)
+            if all(getattr(status, name) == value for name, value in wanted.items()):
+                return status
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"never {wanted}: {status}")
+
+    async def order(self, agent: WorkflowHandle[Any, Any], name: str, *arguments: Any) -> AgentStatus:
+        handle = self.client.get_workflow_handle(agent.id)
+        return await handle.execute_update(name, args=arguments, result_type=AgentStatus)
+
+    async def skip(self, **time: float) -> None:
+        await self.environment.sleep(timedelta(**time))
+
+
+@pytest.fixture
+async def rig(skipping: WorkflowEnvironment) -> AsyncIterator[Rig]:
+    world = World()
+    activities = list(world.activities())
+    common: dict[str, Any] = {
+        "max_heartbeat_throttle_interval": timedelta(milliseconds=50),
+        "default_heartbeat_throttle_interval": timedelta(milliseconds=50),
+    }
+    async with (
+        Worker(
+            skipping.client,
+            task_queue=c.TASK_QUEUE,
+            workflows=list(WORKFLOWS),
+            activities=activities,
+            workflow_runner=workflow_runner(),
+            **common,
+        ),
+        Worker(skipping.client, task_queue=c.host_queue(HOST), activities=activities, **common),
+        Worker(skipping.client, task_queue=c.PLACEMENT_QUEUE, activities=activities, **common),
+    ):
+        yield Rig(skipping, world)

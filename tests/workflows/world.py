@@ -1,0 +1,183 @@
+"""A world for workflow tests: every activity under its own name, scripted, with a log of what was asked."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from hibernaut import contracts as c
+from hibernaut.models import CommandOutcome, LeaseStatus, OutcomeKind, ToolCall, Usage
+
+HOST = "test-host"
+
+
+def say(text: str) -> c.ModelReply:
+    return c.ModelReply(segment_ref="", text_head=text, usage=Usage(input_tokens=10, output_tokens=5, total_tokens=15))
+
+
+def shell(*commands: str, call_id: str = "call_1") -> c.ModelReply:
+    call = ToolCall(call_id=call_id, kind="shell_call", commands=commands)
+    return c.ModelReply(segment_ref="", tool_calls=(call,), usage=Usage(total_tokens=15))
+
+
+def gone(message: str = "the container is gone") -> ApplicationError:
+    return ApplicationError(message, type=c.SANDBOX_LOST, non_retryable=True)
+
+
+Step = c.ModelReply | BaseException | Callable[[c.ModelRequest], c.ModelReply]
+
+
+@dataclass
+class World:
+    """What the model says next, what fails next, and what happened."""
+
+    script: list[Step] = field(default_factory=list[Step])
+    requests: list[c.ModelRequest] = field(default_factory=list[c.ModelRequest])
+    execs: list[c.ExecRequest] = field(default_factory=list[c.ExecRequest])
+    acquired: list[c.AcquireRequest] = field(default_factory=list[c.AcquireRequest])
+    restored: list[c.RestoreRequest] = field(default_factory=list[c.RestoreRequest])
+    destroyed: list[c.DestroyRequest] = field(default_factory=list[c.DestroyRequest])
+    snapshots: list[c.SnapshotRequest] = field(default_factory=list[c.SnapshotRequest])
+    puts: list[c.PutFileRequest] = field(default_factory=list[c.PutFileRequest])
+    kept: dict[str, str] = field(default_factory=dict[str, str])
+    events: list[int] = field(default_factory=list[int])
+    live: set[int] = field(default_factory=set[int])
+    """Generations whose container exists."""
+    lose_before_exec: int | None = None
+    """Index of the exec that finds its container gone."""
+    lose_during_exec: int | None = None
+    snapshot_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
+    acquire_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
+    restore_to: tuple[str | None, int | None] | None = None
+    """What a restore falls back to."""
+    block_exec: bool = False
+    block_model: bool = False
+    blocked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def activities(self) -> Sequence[Callable[..., object]]:
+        return (
+            self.call, self.choose, self.acquire, self.destroy, self.exec, self.take, self.restore,
+            self.put, self.keep, self.append, self.purge, self.forget,
+        )  # fmt: skip
+
+    @activity.defn(name=c.MODEL_CALL.name)
+    async def call(self, request: c.ModelRequest) -> c.ModelReply:
+        self.requests.append(request)
+        if self.block_model:
+            await self._hang()
+        step = self.script.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        reply = step if isinstance(step, c.ModelReply) else step(request)
+        key = c.StoreKeys.segment(request.agent_uid, request.branch, request.step, request.ordinal)
+        return reply.model_copy(update={"segment_ref": key})
+
+    @activity.defn(name=c.PLACEMENT_CHOOSE.name)
+    async def choose(self, request: c.PlacementRequest) -> c.Placement:
+        del request
+        return c.Placement(host_id=HOST, task_queue=c.host_queue(HOST))
+
+    @activity.defn(name=c.SANDBOX_ACQUIRE.name)
+    async def acquire(self, request: c.AcquireRequest) -> c.AcquireResult:
+        self.acquired.append(request)
+        if self.acquire_errors and (error := self.acquire_errors.pop(0)) is not None:
+            raise error
+        self.live.add(request.generation)
+        lease = LeaseStatus(
+            generation=request.generation,
+            host_id=HOST,
+            task_queue=c.host_queue(HOST),
+            sandbox_id=f"container-{request.generation}",
+            image_id="sha256:image",
+        )
+        return c.AcquireResult(lease=lease, duration_ms=1)
+
+    @activity.defn(name=c.SANDBOX_DESTROY.name)
+    async def destroy(self, request: c.DestroyRequest) -> c.DestroyResult:
+        self.destroyed.append(request)
+        self.live -= {generation for generation in self.live if generation <= request.lease.generation}
+        return c.DestroyResult(removed=(request.lease.sandbox_id,))
+
+    @activity.defn(name=c.SHELL_EXEC.name)
+    async def exec(self, request: c.ExecRequest) -> c.ExecResult:
+        index = len(self.execs)
+        self.execs.append(request)
+        kind, lost = OutcomeKind.EXIT, None
+        if request.lease.generation not in self.live or index == self.lose_before_exec:
+            kind, lost = OutcomeKind.NOT_RUN, "the container is gone"
+        elif index == self.lose_during_exec:
+            kind, lost = OutcomeKind.UNKNOWN, "the container stopped with exit code 137"
+        elif self.block_exec:
+            try:
+                await self._hang()
+            except asyncio.CancelledError:
+                kind = OutcomeKind.INTERRUPTED
+        if lost is not None:
+            self.live.discard(request.lease.generation)
+        outcomes = tuple(
+            CommandOutcome(
+                exec_id=f"{request.exec_prefix}-i{position}",
+                command=command,
+                kind=kind,
+                exit_code=0 if kind is OutcomeKind.EXIT else None,
+            )
+            for position, command in enumerate(request.commands)
+        )
+        key = c.StoreKeys.exec_record(request.agent_uid, request.exec_prefix)
+        return c.ExecResult(record_ref=key, outcomes=outcomes, lost=lost)
+
+    @activity.defn(name=c.SNAPSHOT_TAKE.name)
+    async def take(self, request: c.SnapshotRequest) -> c.SnapshotResult:
+        self.snapshots.append(request)
+        if self.snapshot_errors and (error := self.snapshot_errors.pop(0)) is not None:
+            raise error
+        if request.lease.generation not in self.live:
+            raise gone()
+        return c.SnapshotResult(
+            ref=f"snapshot-{request.number}", number=request.number, unchanged=False, added=1, files=1, summary="+1"
+        )
+
+    @activity.defn(name=c.SNAPSHOT_RESTORE.name)
+    async def restore(self, request: c.RestoreRequest) -> c.RestoreResult:
+        self.restored.append(request)
+        number = int(request.ref.removeprefix("snapshot-"))
+        ref, restored = self.restore_to or (request.ref, number)
+        return c.RestoreResult(requested_number=number, restored_ref=ref, restored_number=restored)
+
+    @activity.defn(name=c.FILES_PUT.name)
+    async def put(self, request: c.PutFileRequest) -> c.PutFileResult:
+        self.puts.append(request)
+        return c.PutFileResult(path=request.path, size=3)
+
+    @activity.defn(name=c.TRANSCRIPT_KEEP.name)
+    async def keep(self, request: c.KeepTextRequest) -> c.KeepTextResult:
+        ref = c.StoreKeys.message(request.agent_uid, request.message_id)
+        self.kept[ref] = request.text
+        return c.KeepTextResult(ref=ref)
+
+    @activity.defn(name=c.EVENTS_APPEND.name)
+    async def append(self, request: c.AppendEventsRequest) -> c.AppendEventsResult:
+        self.events += [event.seq for event in request.events]
+        return c.AppendEventsResult(ref="events")
+
+    @activity.defn(name=c.AGENT_PURGE.name)
+    async def purge(self, request: c.PurgeRequest) -> c.PurgeResult:
+        del request
+        return c.PurgeResult(objects=0)
+
+    @activity.defn(name=c.AGENT_FORGET.name)
+    async def forget(self, request: c.ForgetRequest) -> c.ForgetResult:
+        del request
+        return c.ForgetResult(runs=0)
+
+    async def _hang(self) -> None:
+        self.blocked.set()
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+
+    def kinds(self, index: int) -> list[str]:
+        """The kinds of the new items of one model call."""
+        return [item.kind for item in self.requests[index].new_items]

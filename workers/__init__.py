@@ -1,0 +1,1 @@
+"""The only place that wires: settings, adapters, workers, the HTTP gateway, the development stack."""

@@ -1,0 +1,107 @@
+"""What the parts of an agent share: its record, its spec, its event log, and how its state is shown."""
+
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+
+from hibernaut.models import AgentSpec, AgentState, AgentStatus, EventKind
+from workflows.journal import Journal
+from workflows.record import AgentRecord
+
+STATE = SearchAttributeKey.for_keyword("HibernautState")
+HOST = SearchAttributeKey.for_keyword("HibernautHost")
+STEPS = SearchAttributeKey.for_int("HibernautSteps")
+RECOVERIES = SearchAttributeKey.for_int("HibernautRecoveries")
+
+
+class Context:
+    """One agent's record and spec, and the few things every part does with them."""
+
+    def __init__(self, agent_id: str, spec: AgentSpec, record: AgentRecord) -> None:
+        """Work on the carried record."""
+        self.agent_id = agent_id
+        self.spec = spec
+        self.record = record
+        self.journal = Journal(record)
+        self.state = AgentState.IDLE
+        self.doing = ""
+
+    def show(self, state: AgentState, doing: str = "") -> None:
+        """Set the state, its search attributes and the current details of the web UI."""
+        record = self.record
+        if state is not self.state:
+            self.state = state
+            updates: list[SearchAttributeUpdate[Any]] = [
+                STATE.value_set(state.value),
+                HOST.value_set(record.lease.host_id) if record.lease else HOST.value_unset(),
+                STEPS.value_set(record.step),
+                RECOVERIES.value_set(record.recoveries),
+            ]
+            workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType]  # generic in the SDK
+        self.doing = doing
+        workflow.set_current_details(self._details())
+
+    def pause(self, reason: str | None) -> None:
+        """Stop before the next step; the reason is shown everywhere until somebody resumes the agent."""
+        record = self.record
+        if not record.paused:
+            self.journal.add(EventKind.PAUSED, f"paused: {reason}" if reason else "paused", reason=reason)
+        record.paused = True
+        record.paused_reason = reason
+        self.show(AgentState.PAUSED)
+
+    async def while_paused(self) -> bool:
+        """Wait until the agent is resumed; False when the turn is to end instead."""
+        record = self.record
+        await workflow.wait_condition(
+            lambda: not record.paused or record.interrupt or record.closing,
+            timeout_summary="paused",
+        )
+        return not (record.interrupt or record.closing)
+
+    def status(self) -> AgentStatus:
+        """The answer to the query `status`."""
+        record = self.record
+        return AgentStatus(
+            agent_id=self.agent_id,
+            agent_uid=record.uid,
+            state=AgentState.CLOSED if record.closed else self.state,
+            paused_reason=record.paused_reason if record.paused else None,
+            spec=self.spec,
+            turn=record.turn,
+            steps=record.step,
+            branch=record.branch,
+            inbox=len(record.inbox),
+            current_message_id=record.current.message_id if record.current else None,
+            generation=record.generation,
+            lease=record.lease,
+            snapshot=record.snapshot,
+            snapshots=record.snapshots,
+            recoveries=record.recoveries,
+            last_recovery=record.last_recovery,
+            usage=record.usage,
+            transcript_ref=record.transcript_ref,
+            born_at=record.born_at,
+            last_event=record.last_event,
+        )
+
+    def _details(self) -> str:
+        record = self.record
+        lines = [f"**{self.state.value}**" + (f" — {self.doing}" if self.doing else ""), ""]
+        if record.paused:
+            reason = record.paused_reason or "by request"
+            lines += [f"Paused: {reason}. Resume with `hibernaut resume {self.agent_id}`.", ""]
+        lines.append(
+            f"turn {record.turn}, step {record.step}, {len(record.inbox)} waiting, {record.usage.total_tokens} tokens"
+        )
+        if record.lease is not None:
+            lines.append(
+                f"\nsandbox `{record.lease.sandbox_id[:12]}`, generation {record.lease.generation}, "
+                f"host `{record.lease.host_id}`"
+            )
+        if record.snapshot is not None:
+            lines.append(f"\nsnapshot {record.snapshot.number}: {record.snapshot.files} files")
+        if record.recoveries:
+            lines.append(f"\nrecoveries: {record.recoveries}")
+        return "\n".join(lines)

@@ -1,0 +1,26 @@
+"""DeleteAgentWorkflow: removes what a closed agent left, step by retriable step."""
+
+from temporalio import workflow
+
+from hibernaut import contracts
+from workflows import options
+
+
+@workflow.defn(name=contracts.DELETE_WORKFLOW)
+class DeleteAgentWorkflow:
+    """Deletes an agent's objects, then its Temporal runs."""
+
+    @workflow.run
+    async def run(self, request: contracts.DeleteRequest) -> contracts.PurgeResult:
+        """Delete everything; safe to run again after any failure."""
+        purged = await options.call(
+            contracts.AGENT_PURGE,
+            contracts.PurgeRequest(agent_id=request.agent_id, agent_uid=request.agent_uid),
+            summary=f"objects of {request.agent_id}",
+        )
+        await options.call(
+            contracts.AGENT_FORGET,
+            contracts.ForgetRequest(agent_id=request.agent_id),
+            summary=f"runs of {request.agent_id}",
+        )
+        return purged

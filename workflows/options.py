@@ -1,0 +1,99 @@
+"""Timeout, retry policy and task queue of every activity, in one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from hibernaut import contracts
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+SUMMARY_LENGTH = 120
+"""Characters of a summary: Temporal's limit is 400 bytes, a line of the web UI about this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one activity is run. Attempts are unlimited: what is worth giving up raises a non-retryable error."""
+
+    start_to_close: timedelta
+    heartbeat: timedelta | None
+    retry: RetryPolicy
+    cancellation: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
+
+
+def _retry(initial: float, maximum: float) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=initial),
+        backoff_coefficient=2.0,
+        maximum_interval=timedelta(seconds=maximum),
+    )
+
+
+OPTIONS: Mapping[str, Options] = MappingProxyType(
+    {
+        # A reasoning model may be silent for minutes; the heartbeat tells a dead worker from a slow provider.
+        contracts.MODEL_CALL.name: Options(timedelta(minutes=30), timedelta(seconds=20), _retry(1, 60)),
+        contracts.PLACEMENT_CHOOSE.name: Options(timedelta(seconds=30), None, _retry(0.5, 15)),
+        contracts.SANDBOX_ACQUIRE.name: Options(timedelta(minutes=10), timedelta(seconds=20), _retry(1, 30)),
+        contracts.SANDBOX_DESTROY.name: Options(timedelta(minutes=5), timedelta(seconds=20), _retry(1, 60)),
+        # start-to-close is the commands' own limit plus a margin, set by the caller. On cancellation the partial
+        # output is worth waiting for.
+        contracts.SHELL_EXEC.name: Options(
+            timedelta(hours=24),
+            timedelta(seconds=15),
+            _retry(0.5, 15),
+            ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        ),
+        contracts.SNAPSHOT_TAKE.name: Options(timedelta(hours=1), timedelta(seconds=30), _retry(1, 60)),
+        contracts.SNAPSHOT_RESTORE.name: Options(timedelta(hours=1), timedelta(seconds=30), _retry(1, 60)),
+        contracts.FILES_PUT.name: Options(timedelta(minutes=30), timedelta(seconds=30), _retry(1, 30)),
+        contracts.TRANSCRIPT_KEEP.name: Options(timedelta(minutes=1), None, _retry(0.5, 30)),
+        contracts.EVENTS_APPEND.name: Options(timedelta(minutes=1), None, _retry(0.5, 30)),
+        contracts.AGENT_PURGE.name: Options(timedelta(hours=1), timedelta(minutes=1), _retry(1, 60)),
+        contracts.AGENT_FORGET.name: Options(timedelta(minutes=10), None, _retry(1, 60)),
+    }
+)
+
+
+def start(
+    stub: contracts.ActivityStub[RequestT, ResultT],
+    request: RequestT,
+    *,
+    summary: str,
+    task_queue: str = contracts.TASK_QUEUE,
+    start_to_close: timedelta | None = None,
+) -> ActivityHandle[ResultT]:
+    """Schedule an activity with its own options; `summary` is its line in the web UI."""
+    options = OPTIONS[stub.name]
+    line = " ".join(summary.split())
+    handle: ActivityHandle[ResultT] = workflow.start_activity(
+        stub.name,
+        request,
+        result_type=stub.result,
+        task_queue=task_queue,
+        start_to_close_timeout=start_to_close or options.start_to_close,
+        heartbeat_timeout=options.heartbeat,
+        retry_policy=options.retry,
+        cancellation_type=options.cancellation,
+        summary=line if len(line) <= SUMMARY_LENGTH else line[: SUMMARY_LENGTH - 1] + "…",
+    )
+    return handle
+
+
+async def call(
+    stub: contracts.ActivityStub[RequestT, ResultT],
+    request: RequestT,
+    *,
+    summary: str,
+    task_queue: str = contracts.TASK_QUEUE,
+) -> ResultT:
+    """Run an activity to its end."""
+    return await start(stub, request, summary=summary, task_queue=task_queue)

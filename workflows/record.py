@@ -1,0 +1,95 @@
+"""The state of an agent: everything continue-as-new carries from run to run."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from hibernaut.contracts import NewItem, UserMessage
+from hibernaut.models import Answer, Event, LeaseStatus, RecoveryReport, SnapshotStatus, Usage
+
+KEPT_ANSWERS = 32
+KEPT_MESSAGE_IDS = 2_000
+KEPT_COMMANDS = 50
+MAX_INBOX = 1_000
+
+
+class CurrentTurn(BaseModel):
+    """The turn under way; between its steps a run may end and the next go on."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    message_id: str
+    started_at: datetime
+    steps: int = 0
+
+
+class AgentRecord(BaseModel):
+    """Mutable on purpose: the workflow's one variable. Bounded: lists are cut or kept in the store."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    uid: str
+    born_at: datetime
+
+    turn: int = 0
+    branch: int = 0
+    step: int = 0
+    """Number of the next model call."""
+    ordinal: int = 0
+    """Attempts of that step that were given up."""
+    transcript_ref: str | None = None
+    pending: list[NewItem] = []
+    """Items that no kept model call has seen yet."""
+    current: CurrentTurn | None = None
+    usage: Usage = Usage()
+
+    inbox: list[UserMessage] = []
+    message_ids: list[str] = []
+    """The newest ids, for deduplication."""
+    answers: list[Answer] = []
+
+    generation: int = 0
+    lease: LeaseStatus | None = None
+    image_id: str | None = None
+    snapshot: SnapshotStatus | None = None
+    snapshot_number: int = 0
+    """Number of the newest request; a number is never used twice."""
+    snapshots: int = 0
+    dirty: list[str] = []
+    """Commands that ran after the newest durable snapshot."""
+    tell_woke: bool = False
+    """Whether the model has yet to hear that its computer was hibernated."""
+    recoveries: int = 0
+    last_recovery: RecoveryReport | None = None
+
+    paused: bool = False
+    paused_reason: str | None = None
+    interrupt: bool = False
+    want_hibernate: bool = False
+    want_wake: bool = False
+    closing: bool = False
+    closed: bool = False
+
+    events: list[Event] = []
+    """The tail of the event log."""
+    last_event: int = 0
+    events_kept: int = 0
+    """Events up to this number are in the store."""
+
+    def new_items(self) -> tuple[NewItem, ...]:
+        """The pending items in the order the wire wants: answers to calls first, then notes, then messages."""
+        rank = {"instructions": 0, "tool_result": 1, "note": 2, "user": 3}
+        return tuple(sorted(self.pending, key=lambda item: rank[item.kind]))
+
+    def remember(self, message_id: str) -> bool:
+        """Record a message id; False when it was known."""
+        if message_id in self.message_ids:
+            return False
+        self.message_ids.append(message_id)
+        del self.message_ids[:-KEPT_MESSAGE_IDS]
+        return True
+
+    def answer(self, answer: Answer) -> None:
+        """Record what became of a message."""
+        self.answers.append(answer)
+        del self.answers[:-KEPT_ANSWERS]
