@@ -90,13 +90,13 @@ class AgentWorkflow:
         """Wait for something to do; with a container at hand, for as long as the idle timeout."""
         record, context = self._record, self._context
         record.want_hibernate = False
-        held = record.lease is not None or not self._lease.idle
+        held = self._lease.held
         context.show(_resting_state(record, held=held))
         if not held and workflow.info().get_current_history_length() > _SLEEPING_EVENTS:
             await self._continue()
         try:
             await workflow.wait_condition(
-                self._woken,
+                lambda: self._woken() or self._lease.held is not held,
                 timeout=context.spec.idle_timeout if held else None,
                 timeout_summary="hibernate when idle this long",
             )

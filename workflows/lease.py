@@ -31,11 +31,16 @@ class Lease:
     @property
     def idle(self) -> bool:
         """Whether nothing works in the sandbox or for it."""
-        return self._acquiring is None and self._users == 0
+        return (self._acquiring is None or self._acquiring.done()) and self._users == 0
+
+    @property
+    def held(self) -> bool:
+        """Whether there is a sandbox, or one on its way."""
+        return self._record.lease is not None or not self.idle
 
     def begin(self) -> None:
         """Start to acquire a sandbox in the background: a model call need not wait for it."""
-        if self._record.lease is None and self._acquiring is None:
+        if self._record.lease is None and (self._acquiring is None or self._acquiring.done()):
             self._acquiring = asyncio.create_task(self._acquire())
 
     async def hold(self) -> bool:

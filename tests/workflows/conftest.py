@@ -25,7 +25,7 @@ from workers.registry import WORKFLOWS, workflow_runner
 TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter

@@ -1,0 +1,106 @@
+"""What is lost is replaced, and the model is told."""
+
+from temporalio.exceptions import ApplicationError
+
+from hibernaut import contracts as c
+from hibernaut.models import AgentState
+from tests.workflows.conftest import Rig
+from tests.workflows.world import gone, say, shell
+
+
+def _report(request: c.ModelRequest) -> c.Note:
+    return next(item for item in request.new_items if isinstance(item, c.Note) and item.report is not None)
+
+
+async def test_a_container_removed_between_turns_is_replaced_and_the_call_not_run(rig: Rig) -> None:
+    rig.world.script = [shell("touch x"), say("one"), shell("ls"), shell("ls"), say("x")]
+    agent = await rig.start()
+    await rig.ask(agent, "go")
+    rig.world.live.clear()
+    assert (await rig.ask(agent, "look")).text == "x"
+    assert rig.world.kinds(3) == ["tool_result", "note"]
+    report = _report(rig.world.requests[3]).report
+    assert report is not None
+    assert report.restored_snapshot == 1
+    assert report.lost_commands == ()
+    assert report.uncertain_command is None
+    assert [request.ref for request in rig.world.restored] == ["snapshot-1"]
+    assert (await rig.status(agent)).recoveries == 1
+
+
+async def test_a_container_lost_under_a_command_leaves_the_command_uncertain_and_the_rest_not_run(rig: Rig) -> None:
+    two_calls = shell("make", call_id="call_1").model_copy(
+        update={"tool_calls": shell("make", call_id="call_1").tool_calls + shell("make test", call_id="call_2").tool_calls}
+    )
+    rig.world.script = [two_calls, say("told")]
+    rig.world.lose_during_exec = 0
+    agent = await rig.start()
+    assert (await rig.ask(agent, "go")).text == "told"
+    assert len(rig.world.execs) == 1
+    assert rig.world.kinds(1) == ["tool_result", "tool_result", "note"]
+    report = _report(rig.world.requests[1]).report
+    assert report is not None
+    assert report.uncertain_command == "make"
+    assert report.restored_snapshot is None
+    assert report.lost_commands == ()
+
+
+async def test_a_loss_found_by_the_last_snapshot_is_told_before_the_answer(rig: Rig) -> None:
+    rig.world.script = [shell("touch x"), say("done"), shell("touch x"), say("done again")]
+    rig.world.snapshot_errors = [gone()]
+    agent = await rig.start()
+    assert (await rig.ask(agent, "go")).text == "done again"
+    report = _report(rig.world.requests[2]).report
+    assert report is not None
+    assert report.lost_commands == ("touch x",)
+
+
+async def test_a_damaged_snapshot_falls_back_and_says_so(rig: Rig) -> None:
+    rig.world.script = [shell("1"), shell("2"), say("done"), shell("ls"), say("older")]
+    agent = await rig.start()
+    await rig.ask(agent, "go")
+    await rig.skip(seconds=601)
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    rig.world.restore_to = ("snapshot-1", 1)
+    assert (await rig.ask(agent, "look")).text == "older"
+    status = await rig.status(agent)
+    assert status.last_recovery is not None
+    assert status.last_recovery.requested_snapshot == 3
+    assert status.last_recovery.restored_snapshot == 1
+    notes = [item.text for request in rig.world.requests for item in request.new_items if isinstance(item, c.Note)]
+    assert any("Snapshot 3 was damaged" in text for text in notes)
+
+
+async def test_an_unknown_image_pauses_with_the_reason_and_resume_goes_on(rig: Rig) -> None:
+    missing = ApplicationError("image nope is not on this host", type="ImageNotFound", non_retryable=True)
+    rig.world.acquire_errors = [missing]
+    rig.world.script = [shell("true"), say("done")]
+    agent = await rig.start()
+    ticket = await rig.send(agent, "go")
+    status = await rig.until(agent, state=AgentState.PAUSED)
+    assert "image nope is not on this host" in (status.paused_reason or "")
+    await rig.order(agent, "resume")
+    assert (await rig.answer(agent, ticket.message_id)).text == "done"
+
+
+async def test_a_failed_snapshot_pauses_and_is_taken_again_after_resume(rig: Rig) -> None:
+    rig.world.snapshot_errors = [ApplicationError("disk full", type="CaptureError", non_retryable=True)]
+    rig.world.script = [shell("true"), say("done")]
+    agent = await rig.start()
+    ticket = await rig.send(agent, "go")
+    status = await rig.until(agent, state=AgentState.PAUSED)
+    assert "disk full" in (status.paused_reason or "")
+    await rig.order(agent, "resume")
+    answer = await rig.answer(agent, ticket.message_id)
+    assert answer.text == "done"
+    assert (await rig.status(agent)).snapshot is not None
+
+
+async def test_no_container_outlives_a_failed_restore(rig: Rig) -> None:
+    rig.world.script = [shell("1"), say("done"), say("no tools needed")]
+    agent = await rig.start()
+    await rig.ask(agent, "go")
+    await rig.skip(seconds=601)
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    rig.world.restore_to = ("broken", None)
+    assert (await rig.ask(agent, "hi")).text == "no tools needed"
