@@ -77,9 +77,8 @@ class SnapshotActivities:
             except ContainerGone as error:
                 raise SandboxLost(str(error)) from error
         return RestoreResult(
-            requested_number=info.requested_number,
             restored_ref=info.restored,
-            restored_number=info.restored_number,
+            restored_number=info.number,
             reason=info.reason,
             files=info.files,
             bytes=info.bytes,

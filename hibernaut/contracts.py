@@ -200,9 +200,8 @@ class RestoreRequest(Open):
 class RestoreResult(Open):
     """What was restored; `restored_ref` differs from the request when the newest snapshot was damaged."""
 
-    requested_number: int
-    restored_ref: str | None
-    restored_number: int | None
+    restored_ref: str
+    restored_number: int
     reason: str | None = None
     files: int = 0
     bytes: int = 0
@@ -351,6 +350,8 @@ STUBS: tuple[ActivityStub[object, object], ...] = (
 # Error types (ApplicationError.type) that workflows act on; activities raise them.
 SANDBOX_LOST = "sandbox_lost"
 """The sandbox of the lease is gone or was stopped."""
+SANDBOX_NOT_FRESH = "snapshot_sandbox_not_fresh"
+"""An earlier attempt began to restore another snapshot in the container: a new one is needed."""
 INVALID_COMMAND = "sandbox_invalid_command"
 """The command cannot be handed to a shell; the model is told."""
 

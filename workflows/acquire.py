@@ -83,7 +83,7 @@ async def _restore(context: Context, lease: LeaseStatus, snapshot: SnapshotStatu
     )
     if result.restored_ref != snapshot.ref:
         older = {"ref": result.restored_ref, "number": result.restored_number}
-        record.snapshot = snapshot.model_copy(update=older) if result.restored_ref is not None else None
+        record.snapshot = snapshot.model_copy(update=older)
         report_loss(
             context,
             result.reason or f"snapshot {snapshot.number} is damaged",

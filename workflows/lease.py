@@ -13,6 +13,10 @@ from workflows.context import Context
 from workflows.failures import code_of, reason_of
 from workflows.recovery import report_loss
 
+_WORTH_ANOTHER = frozenset({contracts.SANDBOX_LOST, contracts.SANDBOX_NOT_FRESH})
+"""Failures of a new container that the next one may be spared."""
+_TRIES = 3
+
 
 class Lease:
     """At most one sandbox, and at most one snapshot of it under way."""
@@ -45,6 +49,7 @@ class Lease:
 
     async def hold(self) -> bool:
         """Hold a sandbox; pauses with the reason while that fails. False when the turn is to end instead."""
+        tries = 0
         while self._record.lease is None:
             if self._record.interrupt or self._record.closing:
                 await self._abandon()
@@ -52,6 +57,9 @@ class Lease:
             try:
                 await self._acquired()
             except ActivityError as error:
+                tries += 1
+                if code_of(error) in _WORTH_ANOTHER and tries < _TRIES:
+                    continue
                 self._context.pause(f"no sandbox: {reason_of(error)}")
                 if not await self._context.while_paused():
                     return False

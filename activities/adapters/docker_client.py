@@ -1,7 +1,7 @@
 """The Docker daemon as the adapters reach it: one client, blocking calls in threads, errors in our terms."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
+from docker.utils.socket import frames_iter  # pyright: ignore[reportUnknownVariableType]  # untyped
 
 from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
 
 T = TypeVar("T")
+
+_STREAMS = {1: "stdout", 2: "stderr"}
 
 API_TIMEOUT_S = 120
 """Seconds a call may take that is not a stream; creating a container on a busy disk is the slowest."""
@@ -48,6 +51,20 @@ class Daemon:
     def streams(self) -> Any:  # noqa: ANN401  # the same
         """The low-level API, for streams without a time limit."""
         return self._patient.api
+
+    def frames(self, exec_id: str) -> Generator[tuple[str, bytes]]:
+        """Start an exec and yield (`stdout` or `stderr`, bytes) until it ends; its connection is closed then."""
+        # docker-py's own stream leaves its socket to the garbage collector.
+        connection = self.streams.exec_start(exec_id, socket=True)
+        try:
+            pieces: Iterator[tuple[int, bytes]] = frames_iter(connection, tty=False)
+            for number, data in pieces:
+                yield _STREAMS[number], data
+        finally:
+            response = getattr(connection, "_response", None)
+            if response is not None:
+                response.close()
+            connection.close()
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a blocking call in a thread, its errors translated."""

@@ -1,7 +1,6 @@
 """Commands in a container, at most once per exec id, through the supervisor inside it."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +58,11 @@ class CommandRunner:
         api = self._daemon.streams
         with translated():
             exec_id = api.exec_create(sandbox_id, argv, stdin=False, tty=False)["Id"]
-            stream: Iterator[tuple[bytes | None, bytes | None]] = api.exec_start(exec_id, stream=True, demux=True)
-            for out, err in stream:
-                if out:
-                    reader.feed(out)
-                if err:
-                    reader.complain(err)
+            for stream, data in self._daemon.frames(exec_id):
+                if stream == "stdout":
+                    reader.feed(data)
+                else:
+                    reader.complain(data)
         header = reader.header
         if header is None or not reader.complete:
             try:

@@ -112,13 +112,13 @@ class ContainerFiles:
         with translated():
             try:
                 exec_id = api.exec_create(sandbox_id, ["sh", "-c", script, "files", *arguments])["Id"]
-                stream: Iterator[tuple[bytes | None, bytes | None]] = api.exec_start(exec_id, stream=True, demux=True)
             except NotFound as error:
                 raise SandboxLost(f"the container is gone: {error.explanation}") from error
-            for out, err in stream:
-                if out:
-                    yield out
-                complaints = (complaints + (err or b""))[-2000:]
+            for stream, data in self._daemon.frames(exec_id):
+                if stream == "stdout":
+                    yield data
+                else:
+                    complaints = (complaints + data)[-2000:]
             code = api.exec_inspect(exec_id).get("ExitCode")
         if code != 0:
             why = complaints.decode("utf-8", "replace").strip() or f"exit code {code}"

@@ -26,6 +26,10 @@ class DockerSandboxes:
         self._runner = CommandRunner(daemon)
         self._files = ContainerFiles(daemon)
 
+    async def check(self) -> None:
+        """See the port."""
+        await self._daemon.call(self._daemon.client.ping)
+
     async def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         """See the port."""
         return await asyncio.to_thread(self._factory.acquire, identity, spec, image_id)

@@ -56,6 +56,10 @@ class Sandboxes(Protocol):
     rejects the spec), SandboxUnavailable (the daemon does not answer; retryable).
     """
 
+    async def check(self) -> None:
+        """Try the daemon; SandboxUnavailable when it does not answer."""
+        ...
+
     async def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         """Create and start a container; a half-made one of the same generation is replaced, older ones removed."""
         ...

@@ -58,7 +58,7 @@ class Rig:
     def client(self) -> Client:
         return self.environment.client
 
-    async def start(self, **spec: Any) -> WorkflowHandle[Any, Any]:
+    async def start(self, **spec: object) -> WorkflowHandle[Any, Any]:
         body = {"model": "scripted", "idle_timeout": 600, **spec}
         return await self.client.start_workflow(
             c.AGENT_WORKFLOW, body, id=f"agent-{uuid4().hex[:8]}", task_queue=c.TASK_QUEUE
@@ -66,13 +66,12 @@ class Rig:
 
     async def send(self, agent: WorkflowHandle[Any, Any], text: str, message_id: str | None = None) -> Ticket:
         handle = self.client.get_workflow_handle(agent.id)
-        return await handle.execute_update(
-            "send", SendRequest(text=text, message_id=message_id), result_type=Ticket
-        )
+        return await handle.execute_update("send", SendRequest(text=text, message_id=message_id), result_type=Ticket)
 
     async def answer(self, agent: WorkflowHandle[Any, Any], message_id: str) -> Answer:
         """Wait for the end of the turn that answers a message."""
         handle = self.client.get_workflow_handle(agent.id)
+        answer = None
         for _ in range(600):
             answer = await handle.query("answer", message_id, result_type=Answer)
             if answer.state not in {AnswerState.QUEUED, AnswerState.RUNNING}:
@@ -87,8 +86,9 @@ class Rig:
     async def status(self, agent: WorkflowHandle[Any, Any]) -> AgentStatus:
         return await self.client.get_workflow_handle(agent.id).query("status", result_type=AgentStatus)
 
-    async def until(self, agent: WorkflowHandle[Any, Any], **wanted: Any) -> AgentStatus:
+    async def until(self, agent: WorkflowHandle[Any, Any], **wanted: object) -> AgentStatus:
         """Wait until the status has these fields."""
+        status = None
         for _ in range(600):
             status = await self.status(agent)
             if all(getattr(status, name) == value for name, value in wanted.items()):
@@ -96,7 +96,7 @@ class Rig:
             await asyncio.sleep(0.02)
         raise AssertionError(f"never {wanted}: {status}")
 
-    async def order(self, agent: WorkflowHandle[Any, Any], name: str, *arguments: Any) -> AgentStatus:
+    async def order(self, agent: WorkflowHandle[Any, Any], name: str, *arguments: object) -> AgentStatus:
         handle = self.client.get_workflow_handle(agent.id)
         return await handle.execute_update(name, args=arguments, result_type=AgentStatus)
 

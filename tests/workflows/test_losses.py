@@ -30,7 +30,9 @@ async def test_a_container_removed_between_turns_is_replaced_and_the_call_not_ru
 
 async def test_a_container_lost_under_a_command_leaves_the_command_uncertain_and_the_rest_not_run(rig: Rig) -> None:
     two_calls = shell("make", call_id="call_1").model_copy(
-        update={"tool_calls": shell("make", call_id="call_1").tool_calls + shell("make test", call_id="call_2").tool_calls}
+        update={
+            "tool_calls": shell("make", call_id="call_1").tool_calls + shell("make test", call_id="call_2").tool_calls
+        }
     )
     rig.world.script = [two_calls, say("told")]
     rig.world.lose_during_exec = 0
@@ -97,10 +99,27 @@ async def test_a_failed_snapshot_pauses_and_is_taken_again_after_resume(rig: Rig
 
 
 async def test_no_container_outlives_a_failed_restore(rig: Rig) -> None:
-    rig.world.script = [shell("1"), say("done"), say("no tools needed")]
+    rig.world.script = [shell("1"), say("done"), shell("ls"), say("back")]
     agent = await rig.start()
     await rig.ask(agent, "go")
     await rig.skip(seconds=601)
     await rig.until(agent, state=AgentState.HIBERNATED)
-    rig.world.restore_to = ("broken", None)
-    assert (await rig.ask(agent, "hi")).text == "no tools needed"
+    rig.world.restore_errors = [ApplicationError("nothing of the chain is whole", type="x", non_retryable=True)]
+    ticket = await rig.send(agent, "hi")
+    status = await rig.until(agent, state=AgentState.PAUSED)
+    assert "nothing of the chain is whole" in (status.paused_reason or "")
+    assert rig.world.live == set()
+    await rig.order(agent, "resume")
+    assert (await rig.answer(agent, ticket.message_id)).text == "back"
+    assert rig.world.live == {3}
+
+
+async def test_a_container_lost_while_it_is_restored_is_replaced_without_asking_anybody(rig: Rig) -> None:
+    rig.world.script = [shell("1"), say("done"), shell("ls"), say("back")]
+    agent = await rig.start()
+    await rig.ask(agent, "go")
+    await rig.skip(seconds=601)
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    rig.world.restore_errors = [gone()]
+    assert (await rig.ask(agent, "hi")).text == "back"
+    assert rig.world.live == {3}

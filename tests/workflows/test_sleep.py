@@ -43,7 +43,7 @@ async def test_a_message_wakes_it_from_its_snapshot_and_the_model_is_told(rig: R
 
 
 async def test_a_sleeping_run_is_a_handful_of_events(rig: Rig) -> None:
-    rig.world.script = [shell(f"echo {index}") for index in range(20)] + [say("done")]
+    rig.world.script = [*(shell(f"echo {index}") for index in range(20)), say("done")]
     agent = await rig.start()
     await rig.ask(agent, "go")
     await rig.skip(seconds=601)
@@ -67,7 +67,7 @@ async def test_answers_and_deduplication_survive_continue_as_new(rig: Rig) -> No
 
 
 async def test_events_are_written_to_the_store_before_it_sleeps(rig: Rig) -> None:
-    rig.world.script = [shell(f"echo {index}") for index in range(30)] + [say("done")]
+    rig.world.script = [*(shell(f"echo {index}") for index in range(30)), say("done")]
     agent = await rig.start()
     await rig.ask(agent, "go")
     await rig.skip(seconds=601)

@@ -50,7 +50,8 @@ class World:
     lose_during_exec: int | None = None
     snapshot_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     acquire_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
-    restore_to: tuple[str | None, int | None] | None = None
+    restore_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
+    restore_to: tuple[str, int] | None = None
     """What a restore falls back to."""
     block_exec: bool = False
     block_model: bool = False
@@ -142,9 +143,10 @@ class World:
     @activity.defn(name=c.SNAPSHOT_RESTORE.name)
     async def restore(self, request: c.RestoreRequest) -> c.RestoreResult:
         self.restored.append(request)
-        number = int(request.ref.removeprefix("snapshot-"))
-        ref, restored = self.restore_to or (request.ref, number)
-        return c.RestoreResult(requested_number=number, restored_ref=ref, restored_number=restored)
+        if self.restore_errors and (error := self.restore_errors.pop(0)) is not None:
+            raise error
+        ref, restored = self.restore_to or (request.ref, int(request.ref.removeprefix("snapshot-")))
+        return c.RestoreResult(restored_ref=ref, restored_number=restored)
 
     @activity.defn(name=c.FILES_PUT.name)
     async def put(self, request: c.PutFileRequest) -> c.PutFileResult:

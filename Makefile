@@ -1,0 +1,69 @@
+# The one task runner. `make` alone lists what there is.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+CODE := hibernaut workflows activities workers deploy tests benchmarks examples
+
+.PHONY: help setup venv demo test test-slow check lint format types layers up down status bench lock wheel clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make this machine ready: virtual environment, Docker daemon, sandbox image (quick when done)
+	@deploy/setup/run
+
+venv:
+	@deploy/setup/run venv
+
+demo: setup ## an agent at work whose computer is destroyed twice; needs no API key
+	@$(BIN)/python -m examples.demo
+
+up: setup ## start the development stack and stay; Ctrl-C stops it (ARGS=--detach returns at once)
+	@$(BIN)/python -m workers.devstack up $(ARGS)
+
+down: venv ## stop the development stack; its state stays
+	@$(BIN)/python -m workers.devstack down
+
+status: venv ## what of the development stack runs
+	@$(BIN)/python -m workers.devstack status
+
+test: setup ## the tests but the slow ones (ARGS="-k name" narrows)
+	@$(PYTEST) $(ARGS)
+
+test-slow: setup ## the slow tests
+	@$(PYTEST) -m slow --timeout 900 $(ARGS)
+
+check: lint types layers test ## what must pass before a change lands: lint, types, layers, test
+
+lint: venv ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: venv ## mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+types: venv ## pyright, strict
+	@$(BIN)/pyright
+
+layers: venv ## import-linter: who may import whom
+	@$(BIN)/lint-imports --no-cache
+
+bench: setup ## the benchmarks; results in benchmarks/results
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: venv ## write requirements/lock.txt anew (ARGS=--upgrade takes newer releases)
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	    --custom-compile-command "make lock" --extra cli --group worker --group stack --group dev \
+	    --output-file requirements/lock.txt $(ARGS) pyproject.toml
+	@deploy/setup/run venv
+
+wheel: venv ## build the SDK's wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove build results and tool caches; the environment, images and state stay
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find $(CODE) -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""Chooses how a container's files are reached: beside the daemon where that is possible, else through its API alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from activities.adapters.api_capture import ApiCapture
+from activities.adapters.docker_client import translated
+from activities.adapters.docker_freeze import thaw
+from activities.adapters.docker_overlay import find_overlay
+from activities.adapters.host_capture import HostCapture
+from activities.errors import CaptureError, SandboxLost
+
+if TYPE_CHECKING:
+    from activities.adapters.docker_client import Daemon
+    from activities.snapshots.capture import Capture
+
+
+class DockerCaptures:
+    """Implements `CaptureFactory` for one Docker daemon."""
+
+    def __init__(self, daemon: Daemon, *, kind: Literal["auto", "host", "api"] = "auto") -> None:
+        """Use this daemon; `kind` forces one way."""
+        self._daemon = daemon
+        self._kind = kind
+
+    def open(self, container_id: str, known: Capture | None) -> Capture:
+        """See `CaptureFactory.open`.
+
+        Raises:
+            SandboxLost: The container is gone or does not run.
+            CaptureError: Its files cannot be reached in the way that was forced.
+        """
+        with translated():
+            details: dict[str, Any] = self._daemon.api.inspect_container(container_id)
+        state = details["State"]
+        if state.get("Paused"):
+            # Left by an attempt that died while it held the container still.
+            thaw(self._daemon, container_id)
+        elif not state.get("Running"):
+            msg = f"The container {container_id[:12]} does not run: acquire a sandbox and restore the last snapshot."
+            raise SandboxLost(msg)
+        overlay = find_overlay(details) if self._kind != "api" else None
+        if overlay is not None:
+            if isinstance(known, HostCapture) and known.overlay == overlay:
+                return known
+            return HostCapture(self._daemon, str(details["Id"]), str(details["Image"]), overlay)
+        if self._kind == "host":
+            msg = "The container's files cannot be reached on this host: run the worker as root beside the daemon."
+            raise CaptureError(msg)
+        if isinstance(known, ApiCapture):
+            return known
+        return ApiCapture(self._daemon, str(details["Id"]), str(details["Image"]))

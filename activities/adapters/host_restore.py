@@ -1,0 +1,199 @@
+"""Writes a snapshot's entries into a container through its root file system, as the kernel shows it to the container.
+
+Every directory is opened below the container's root without following a symbolic link or entering another mount, so
+that a hostile manifest, or a hostile tree, reaches nothing else. The entries are applied as they stand: what an earlier
+attempt left half done is overwritten.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+from activities.adapters.linux_files import open_directory, path_below, write_xattrs
+from activities.errors import CaptureError, PathEscape
+from activities.snapshots.entries import ROOT, Entry, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from activities.snapshots.capture import ContentSource, Control
+
+_REPORT_EVERY = 200
+_NODES = {Kind.FIFO: stat.S_IFIFO, Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
+
+
+class RootWriter:
+    """Brings the tree below an open directory to a set of entries. Close it."""
+
+    def __init__(self, root: int, source: ContentSource, control: Control) -> None:
+        self._root = root
+        self._source = source
+        self._control = control
+        self._parent: tuple[bytes, int] | None = None
+        self._done = 0
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._parent is not None:
+            os.close(self._parent[1])
+            self._parent = None
+
+    def apply(self, entries: Mapping[bytes, Entry]) -> None:
+        """Write everything; directories get their times last.
+
+        Raises:
+            PathEscape: A path leads through a symbolic link or into another mount.
+            CaptureError: The container's files could not be written.
+        """
+        ordered = [entries[path] for path in sorted(entries)]
+        directories = [entry for entry in ordered if entry.kind is Kind.DIRECTORY]
+        own = [entry for entry in ordered if not entry.leader]
+        files = self._source.in_order(entry for entry in own if entry.kind is Kind.FILE)
+        nodes = (entry for entry in own if entry.kind in _NODES or entry.kind is Kind.SYMLINK)
+        self._each(self._remove, (entry for entry in ordered if entry.kind is Kind.WHITEOUT))
+        self._each(self._make_directory, directories)
+        self._each(self._write_file, files)
+        self._each(self._make_node, nodes)
+        self._each(self._make_link, (entry for entry in ordered if entry.leader))
+        self._each(self._finish_directory, reversed(directories))
+
+    def _each(self, action: Callable[[Entry], None], entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._done += 1
+            if self._done % _REPORT_EVERY == 0:
+                self._control.report(f"wrote {self._done} paths")
+            try:
+                action(entry)
+            except OSError as error:
+                raise _explained(error, entry.path) from error
+
+    def _in(self, path: bytes) -> tuple[int, bytes]:
+        """Return the open parent of a path and the last name of it."""
+        above, _, name = path.rpartition(b"/")
+        above = above or ROOT
+        if self._parent is None or self._parent[0] != above:
+            self.close()
+            self._parent = (above, open_directory(self._root, above))
+        return self._parent[1], name
+
+    def _remove(self, entry: Entry) -> None:
+        try:
+            directory, name = self._in(entry.path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return
+            raise
+        _remove_at(directory, name)
+
+    def _make_directory(self, entry: Entry) -> None:
+        if entry.path == ROOT:
+            return
+        directory, name = self._in(entry.path)
+        present = _status(directory, name)
+        if present is not None and (entry.opaque or not stat.S_ISDIR(present.st_mode)):
+            _remove_at(directory, name)
+            present = None
+        if present is None:
+            os.mkdir(name, 0o700, dir_fd=directory)
+
+    def _finish_directory(self, entry: Entry) -> None:
+        descriptor = open_directory(self._root, entry.path)
+        try:
+            os.fchown(descriptor, entry.uid, entry.gid)
+            os.fchmod(descriptor, entry.mode)
+            write_xattrs(descriptor, entry.xattrs, fresh=False)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(descriptor)
+
+    def _write_file(self, entry: Entry) -> None:
+        directory, name = self._in(entry.path)
+        _remove_at(directory, name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        try:
+            if entry.extents is None:
+                for data in self._source.content(entry):
+                    _write_all(descriptor, data)
+            else:
+                os.ftruncate(descriptor, entry.size)
+                self._write_extents(descriptor, entry)
+            os.fchown(descriptor, entry.uid, entry.gid)
+            os.fchmod(descriptor, entry.mode)
+            # After the owner, whose change clears capabilities.
+            write_xattrs(descriptor, entry.xattrs, fresh=True)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(descriptor)
+        self._control.check()
+
+    def _write_extents(self, descriptor: int, entry: Entry) -> None:
+        runs = iter(entry.extents or ())
+        left = 0
+        for data in self._source.content(entry):
+            view = memoryview(data)
+            while view:
+                if left == 0:
+                    offset, left = next(runs)
+                    os.lseek(descriptor, offset, os.SEEK_SET)
+                _write_all(descriptor, view[:left])
+                taken = min(left, len(view))
+                view, left = view[taken:], left - taken
+
+    def _make_node(self, entry: Entry) -> None:
+        directory, name = self._in(entry.path)
+        _remove_at(directory, name)
+        if entry.kind is Kind.SYMLINK:
+            os.symlink(entry.target, name, dir_fd=directory)
+        else:
+            os.mknod(name, _NODES[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=directory)
+        os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+        if entry.kind is not Kind.SYMLINK:
+            os.chmod(name, entry.mode, dir_fd=directory)
+            write_xattrs(path_below(directory, name), entry.xattrs, fresh=True)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
+
+    def _make_link(self, entry: Entry) -> None:
+        above, _, first = entry.leader.rpartition(b"/")
+        source = open_directory(self._root, above or ROOT)
+        try:
+            directory, name = self._in(entry.path)
+            _remove_at(directory, name)
+            os.link(first, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(source)
+
+
+def _status(directory: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _remove_at(directory: int, name: bytes) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        # Does not follow links: it walks by open directories.
+        shutil.rmtree(os.fsdecode(name), dir_fd=directory)
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _explained(error: OSError, path: bytes) -> CaptureError | PathEscape:
+    shown = ascii(path[:200])
+    if error.errno in (errno.ELOOP, errno.EXDEV):
+        return PathEscape(f"The snapshot's path {shown} leads through a link or into another mount: it is refused.")
+    why = os.strerror(error.errno or 0)
+    return CaptureError(f"The snapshot's path {shown} could not be written into the container: {why}.")

@@ -1,0 +1,287 @@
+"""Errors that activities raise.
+
+    HibernautActivityError
+    ├── StoreError                  the object store answered in a way we cannot use
+    │   ├── InvalidKey              the key (or the store's URL) cannot be used
+    │   ├── ObjectNotFound          no object under this key
+    │   ├── ObjectExists            a conditional write found an object
+    │   ├── PreconditionFailed      compare-and-swap found another version
+    │   ├── BucketNotFound          the bucket or folder of the store is missing
+    │   ├── StoreAccessDenied       credentials are missing, wrong or too narrow
+    │   └── StoreUnavailable        unreachable, timed out or overloaded; worth a retry
+    ├── SandboxError                a container could not be created, used or removed
+    │   ├── SandboxLost             the container of the lease is gone or stopped
+    │   ├── ImageNotFound           the image is neither on the host nor to be pulled
+    │   ├── SandboxRefused          the Docker daemon rejects the spec
+    │   ├── SandboxUnavailable      the Docker daemon does not answer; worth a retry
+    │   ├── InvalidCommand          the command cannot be handed to a shell
+    │   └── PathNotUsable           the path cannot be read or written in the container
+    ├── ModelError                  a language model could not be asked
+    │   ├── ModelUnavailable        rate limit, server error, timeout, cut stream; worth a retry
+    │   └── ModelRejected           the provider refuses the request for good
+    │       └── ContextOverflow     the conversation is longer than the model's window
+    ├── TranscriptError             the conversation as it is kept in the store
+    │   ├── TranscriptConflict      another request has already kept its reply under this step
+    │   └── TranscriptDamaged       a segment, record or text is missing or unreadable
+    └── SnapshotError
+        ├── SnapshotNotFound        no snapshot under this reference, nor an earlier one
+        ├── SnapshotDamaged         bytes of a snapshot do not match their digests
+        ├── SnapshotConflict        another snapshot already bears this number
+        ├── ImageMismatch           the container's image is not the snapshot's
+        ├── PathEscape              a path would leave the container's root
+        ├── FileNotInSnapshot       the path does not exist in the snapshot
+        ├── FileInImageOnly         the path is not in the delta; the image may hold it
+        └── CaptureError            the container's files could not be read or written
+            ├── ContainerGone       the container does not exist or does not run
+            ├── SandboxNotFresh     another snapshot was begun in this container
+            └── CaptureToolMissing  the image lacks GNU find or GNU tar
+
+`code` is stable and meant for programs; `retryable` says whether the same call may succeed later without anyone's help;
+the message says what failed, where, and how to mend it. No message holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HibernautActivityError(Exception):
+    """Root of all errors that activities raise on purpose."""
+
+    code: ClassVar[str] = "activity_error"
+    retryable: ClassVar[bool] = False
+
+
+class StoreError(HibernautActivityError):
+    """The object store answered in a way we cannot use."""
+
+    code = "store_error"
+    retryable = True
+
+
+class InvalidKey(StoreError):
+    """The key or the store's URL cannot be used."""
+
+    code = "store_invalid_key"
+    retryable = False
+
+
+class ObjectNotFound(StoreError):
+    """No object under this key."""
+
+    code = "store_object_not_found"
+    retryable = False
+
+
+class ObjectExists(StoreError):
+    """A conditional write found an object under its key."""
+
+    code = "store_object_exists"
+    retryable = False
+
+
+class PreconditionFailed(StoreError):
+    """Compare-and-swap found another version than the one expected."""
+
+    code = "store_precondition_failed"
+    retryable = False
+
+
+class BucketNotFound(StoreError):
+    """The bucket or folder that the store's URL names is missing."""
+
+    code = "store_bucket_not_found"
+    retryable = False
+
+
+class StoreAccessDenied(StoreError):
+    """Credentials are missing, wrong or too narrow."""
+
+    code = "store_access_denied"
+    retryable = False
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, timed out or is overloaded."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class SnapshotError(HibernautActivityError):
+    """A snapshot could not be taken, read or restored."""
+
+    code = "snapshot_error"
+    retryable = False
+
+
+class SnapshotNotFound(SnapshotError):
+    """No snapshot under this reference, nor an earlier one of its chain."""
+
+    code = "snapshot_not_found"
+
+
+class SnapshotDamaged(SnapshotError):
+    """Bytes of a snapshot are missing or do not match their digests."""
+
+    code = "snapshot_damaged"
+
+
+class SnapshotConflict(SnapshotError):
+    """Another snapshot, of another parent or generation, already bears this number."""
+
+    code = "snapshot_conflict"
+
+
+class ImageMismatch(SnapshotError):
+    """The container's image is not the one the snapshot is a delta of."""
+
+    code = "snapshot_image_mismatch"
+
+
+class PathEscape(SnapshotError):
+    """A path of a snapshot would leave the container's root."""
+
+    code = "snapshot_path_escape"
+
+
+class FileNotInSnapshot(SnapshotError):
+    """The path does not exist in the snapshot."""
+
+    code = "snapshot_file_not_found"
+
+
+class FileInImageOnly(SnapshotError):
+    """The path is not in the snapshot's delta; the image may hold it."""
+
+    code = "snapshot_file_in_image"
+
+
+class CaptureError(SnapshotError):
+    """The container's files could not be read or written."""
+
+    code = "snapshot_capture_failed"
+    retryable = True
+
+
+class ContainerGone(CaptureError):
+    """The container does not exist or does not run."""
+
+    code = "snapshot_container_gone"
+    retryable = False
+
+
+class SandboxNotFresh(CaptureError):
+    """Another snapshot was begun in this container; a new container is needed."""
+
+    code = "snapshot_sandbox_not_fresh"
+    retryable = False
+
+
+class CaptureToolMissing(CaptureError):
+    """The image lacks GNU find or GNU tar, which capture through the Docker API needs."""
+
+    code = "snapshot_tool_missing"
+    retryable = False
+
+
+class SandboxError(HibernautActivityError):
+    """A container could not be created, used or removed."""
+
+    code = "sandbox_error"
+    retryable = True
+
+
+class SandboxLost(SandboxError):
+    """The container of the lease is gone or stopped."""
+
+    code = "sandbox_lost"
+    retryable = False
+
+    def __init__(self, message: str, *, started: bool = False) -> None:
+        super().__init__(message)
+        self.started = started
+        """Whether a command may have been running in it."""
+
+
+class ImageNotFound(SandboxError):
+    """The image is neither on the host nor to be pulled."""
+
+    code = "sandbox_image_not_found"
+    retryable = False
+
+
+class SandboxRefused(SandboxError):
+    """The Docker daemon rejects the spec."""
+
+    code = "sandbox_refused"
+    retryable = False
+
+
+class SandboxUnavailable(SandboxError):
+    """The Docker daemon does not answer."""
+
+    code = "sandbox_unavailable"
+    retryable = True
+
+
+class InvalidCommand(SandboxError):
+    """The command cannot be handed to a shell."""
+
+    code = "sandbox_invalid_command"
+    retryable = False
+
+
+class PathNotUsable(SandboxError):
+    """The path cannot be read or written in the container."""
+
+    code = "sandbox_path_not_usable"
+    retryable = False
+
+
+class ModelError(HibernautActivityError):
+    """A language model could not be asked."""
+
+    code = "ModelError"
+
+
+class ModelUnavailable(ModelError):
+    """The provider does not answer as it should at the moment: rate limit, server error, timeout, cut stream."""
+
+    code = "ModelUnavailable"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds the provider asks to be left alone, when it says so."""
+
+
+class ModelRejected(ModelError):
+    """The provider refuses the request for good: bad request, authentication, unknown model, unknown provider."""
+
+    code = "ModelRejected"
+
+
+class ContextOverflow(ModelRejected):
+    """The conversation is longer than the model's window."""
+
+    code = "ContextOverflow"
+
+
+class TranscriptError(HibernautActivityError):
+    """The conversation as it is kept in the store cannot be used."""
+
+    code = "TranscriptError"
+
+
+class TranscriptConflict(TranscriptError):
+    """Another request has already kept its reply under this agent, branch, step and ordinal."""
+
+    code = "TranscriptConflict"
+
+
+class TranscriptDamaged(TranscriptError):
+    """A segment, an exec record or a text of the conversation is missing or cannot be read."""
+
+    code = "TranscriptDamaged"

@@ -1,0 +1,152 @@
+"""Renders what happened as items of the OpenAI Responses format: the canonical form of a conversation.
+
+The wire's reserved ways for what it has no field for are described in `docs/transcript-format.md`.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from activities.errors import ObjectNotFound, TranscriptDamaged
+from activities.ports.model import Item
+from activities.ports.store import ObjectStore
+from activities.records import ExecRecord, ExecutedCommand
+from hibernaut.contracts import Instructions, NewItem, Note, ToolResult, UserMessage
+from hibernaut.models import OutcomeKind
+
+EXIT_INTERRUPTED = 251
+EXIT_UNKNOWN = 252
+EXIT_NOT_RUN = 253
+EXIT_INVALID_CALL = 254
+
+_SPECIAL: dict[OutcomeKind, tuple[int, str]] = {
+    OutcomeKind.INTERRUPTED: (EXIT_INTERRUPTED, "interrupted: the command was stopped before it ended"),
+    OutcomeKind.UNKNOWN: (
+        EXIT_UNKNOWN,
+        "unknown: the command was started and its end was not seen; it may or may not have taken effect",
+    ),
+    OutcomeKind.NOT_RUN: (EXIT_NOT_RUN, "not run: the command was never started"),
+}
+
+
+async def render(new_items: Sequence[NewItem], store: ObjectStore) -> list[Item]:
+    """The items of the conversation for what happened since the last reply, in the same order.
+
+    Raises:
+        TranscriptDamaged: a text or an exec record is missing from the store or unreadable.
+    """
+    rendered = await asyncio.gather(*(_render(item, store) for item in new_items))
+    return [item for items in rendered for item in items]
+
+
+async def _render(item: NewItem, store: ObjectStore) -> list[Item]:
+    match item:
+        case Instructions():
+            text = await _text(item.text, item.text_ref, store)
+            return [message("developer", text)] if text else []
+        case UserMessage():
+            return [message("user", await _text(item.text, item.text_ref, store))]
+        case Note():
+            return [message("developer", item.text)]
+        case ToolResult():
+            return [await _tool_result(item, store)]
+
+
+def message(role: str, text: str) -> dict[str, Any]:
+    """A message to the model."""
+    return {"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]}
+
+
+async def _text(text: str, ref: str | None, store: ObjectStore) -> str:
+    if ref is None:
+        return text
+    try:
+        return (await store.get(ref)).decode("utf-8")
+    except (ObjectNotFound, UnicodeDecodeError) as error:
+        msg = f"The text of a message cannot be read from the store (key {ref!r}): {error}."
+        raise TranscriptDamaged(msg) from error
+
+
+async def _tool_result(result: ToolResult, store: ObjectStore) -> Item:
+    if result.record_ref is not None:
+        commands = (await load_record(result.record_ref, store)).commands
+    else:
+        commands = tuple(ExecutedCommand.from_outcome(outcome) for outcome in result.outcomes)
+    if result.error is None and not commands:
+        msg = f"The answer to tool call {result.call_id!r} holds neither a record, nor outcomes, nor an error."
+        raise TranscriptDamaged(msg)
+    if result.call_kind == "shell_call":
+        return native_output(result.call_id, commands, result.error, result.max_output_length)
+    return function_output(result.call_id, commands, result.error)
+
+
+async def load_record(ref: str, store: ObjectStore) -> ExecRecord:
+    """Read an exec record.
+
+    Raises:
+        TranscriptDamaged: it is missing or not an exec record.
+    """
+    try:
+        return ExecRecord.model_validate_json(await store.get(ref))
+    except ObjectNotFound as error:
+        msg = f"The record of a tool call is missing from the store (key {ref!r})."
+        raise TranscriptDamaged(msg) from error
+    except ValidationError as error:
+        msg = f"The record of a tool call (key {ref!r}) is damaged: {error.errors()[0]['msg']}."
+        raise TranscriptDamaged(msg) from error
+
+
+def native_output(
+    call_id: str, commands: Sequence[ExecutedCommand], error: str | None, max_output_length: int | None
+) -> Item:
+    """The answer to a native shell call: one output a command, in order."""
+    if error is not None:
+        outputs = [_native("", f"[hibernaut] {error}\n", {"type": "exit", "exit_code": EXIT_INVALID_CALL})]
+    else:
+        outputs = [_native_command(command) for command in commands]
+    item: dict[str, Any] = {"type": "shell_call_output", "call_id": call_id, "output": outputs}
+    if max_output_length is not None:
+        item["max_output_length"] = max_output_length
+    return item
+
+
+def function_output(call_id: str, commands: Sequence[ExecutedCommand], error: str | None) -> Item:
+    """The answer to a function call: JSON with a field for everything."""
+    if error is not None:
+        return _function(call_id, {"error": error})
+    return _function(call_id, {"outputs": [_function_command(command) for command in commands]})
+
+
+def _native_command(command: ExecutedCommand) -> dict[str, Any]:
+    if command.kind is OutcomeKind.TIMEOUT:
+        return _native(command.stdout, command.stderr, {"type": "timeout"})
+    if command.kind is OutcomeKind.EXIT and command.exit_code is not None:
+        return _native(command.stdout, command.stderr, {"type": "exit", "exit_code": command.exit_code})
+    # An exit without a code was not seen to its end.
+    code, line = _SPECIAL.get(command.kind, _SPECIAL[OutcomeKind.UNKNOWN])
+    gap = "" if not command.stderr or command.stderr.endswith("\n") else "\n"
+    stderr = f"{command.stderr}{gap}[hibernaut] {line}\n"
+    return _native(command.stdout, stderr, {"type": "exit", "exit_code": code})
+
+
+def _native(stdout: str, stderr: str, outcome: dict[str, Any]) -> dict[str, Any]:
+    return {"stdout": stdout, "stderr": stderr, "outcome": outcome}
+
+
+def _function_command(command: ExecutedCommand) -> dict[str, Any]:
+    return {
+        "stdout": command.stdout,
+        "stderr": command.stderr,
+        "exit_code": command.exit_code if command.kind is OutcomeKind.EXIT else None,
+        "outcome": command.kind.value,
+        "timed_out": command.kind is OutcomeKind.TIMEOUT,
+        "truncated": command.truncated,
+        "duration_ms": command.duration_ms,
+    }
+
+
+def _function(call_id: str, answer: dict[str, Any]) -> Item:
+    return {"type": "function_call_output", "call_id": call_id, "output": json.dumps(answer, ensure_ascii=False)}

@@ -1,0 +1,41 @@
+"""`python -m deploy.setup [STEP ...]`: all steps in order, or the ones that are named."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+import time
+
+from deploy.setup.console import SetupError, cache_dir, fail, say
+from deploy.setup.docker import ensure_docker
+from deploy.setup.sandbox import ensure_sandbox_image
+from deploy.setup.venv import ensure_venv
+
+STEPS = {"venv": ensure_venv, "docker": ensure_docker, "sandbox": ensure_sandbox_image}
+
+
+def main() -> int:
+    """Run the steps; 0 when the machine is ready, 1 when a step cannot go on."""
+    parser = argparse.ArgumentParser(prog="deploy/setup/run", description="Makes this machine ready for Hibernaut.")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"one of {', '.join(STEPS)} (default: all)")
+    chosen = parser.parse_args().steps or list(STEPS)
+    if unknown := set(chosen) - set(STEPS):
+        parser.error(f"no such step: {', '.join(sorted(unknown))}; the steps are {', '.join(STEPS)}")
+    started = time.monotonic()
+    try:
+        with (cache_dir() / "setup.lock").open("w") as lock:
+            # Two `make` at once would otherwise build the same environment into each other.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for step in chosen:
+                STEPS[step]()
+    except SetupError as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return 130
+    say(f"ready ({time.monotonic() - started:.1f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

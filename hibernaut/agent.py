@@ -1,0 +1,263 @@
+"""The handle of one agent: talk to it, watch it, steer it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from hibernaut._deletion import delete_closed
+from hibernaut._gateway import GatewayClient, agent_path
+from hibernaut._messages import Reply, compose
+from hibernaut._temporal import Workflows
+from hibernaut._waiting import Every, Pace, patiently, poll
+from hibernaut.errors import (
+    AgentClosed,
+    AgentPaused,
+    MessageUnknown,
+    ModelRefused,
+    RequestRejected,
+    TurnFailed,
+    TurnInterrupted,
+    WaitTimeout,
+)
+from hibernaut.files import AgentFiles
+from hibernaut.models import (
+    AgentState,
+    AgentStatus,
+    Answer,
+    AnswerState,
+    Event,
+    EventKind,
+    EventsPage,
+    Ticket,
+)
+
+CHECK_CLOSED_EVERY = 5.0
+"""Seconds between two looks at whether an agent that says nothing new is there at all."""
+
+
+T = TypeVar("T")
+
+
+class AgentHandle:
+    """One agent, by its id. Holding a handle holds nothing on any server; every call finds the agent's current run."""
+
+    def __init__(self, agent_id: str, workflows: Workflows, gateway: GatewayClient) -> None:
+        """Made by `AgentClient.start` and `AgentClient.get`."""
+        self.id = agent_id
+        self.files = AgentFiles(agent_id, gateway)
+        self._workflows = workflows
+        self._gateway = gateway
+
+    def __repr__(self) -> str:
+        return f"AgentHandle({self.id!r})"
+
+    async def send(self, text: str, *, message_id: str | None = None, timeout: float | None = None) -> Reply:
+        """Send a message and wait for the answer: one turn of the agent.
+
+        Args:
+            text: At most 1,000,000 bytes of UTF-8.
+            message_id: Sending the same id again changes nothing and waits for the same answer.
+            timeout: Seconds to wait for the answer; the turn itself goes on after it.
+
+        Raises:
+            AgentPaused: the agent waits for a person, and the message with it.
+            ModelRefused: the model declined.
+            TurnFailed: the turn ended without an answer.
+            TurnInterrupted: somebody interrupted the turn.
+            WaitTimeout: no answer in time.
+            AgentNotFound, AgentClosed, MessageTooLarge, InboxFull: it was not sent.
+        """
+        ticket = await self.post(text, message_id=message_id)
+        return await self.wait(ticket.message_id, timeout=timeout)
+
+    async def post(self, text: str, *, message_id: str | None = None) -> Ticket:
+        """Send a message and return as soon as it is durable; `wait` gets the answer later."""
+        # The id is minted here: a request repeated because a run just ended must not become a second message.
+        request = compose(text, message_id)
+        return await self._workflows.update(self.id, "send", [request], Ticket)
+
+    async def wait(self, message_id: str, *, timeout: float | None = None) -> Reply:
+        """Wait for the answer to a message that was sent. Errors as of `send`."""
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await self._settled(message_id)
+        except TimeoutError as error:
+            raise WaitTimeout(
+                f"Agent {self.id} gave no answer to message {message_id} within {timeout:g} s.",
+                hint="It works on; sending the same message id again waits further.",
+            ) from error
+        return await self._reply(answer)
+
+    async def answer(self, message_id: str) -> Answer:
+        """Where a message is on its way to an answer, without waiting."""
+        return await self._workflows.query(self.id, "answer", [message_id], Answer)
+
+    async def status(self) -> AgentStatus:
+        """Everything one looks at first."""
+        return await self._workflows.query(self.id, "status", [], AgentStatus)
+
+    async def events(self, since: int = 0, *, follow: bool = True) -> AsyncGenerator[Event]:
+        """What happened after event number `since`, in order and without gaps.
+
+        Args:
+            since: 0 for all from the beginning; the agent's newest is `status().last_event`.
+            follow: Go on with what happens from now on, until the agent is closed; else end with the newest.
+        """
+        pace, check = Pace(), Every(CHECK_CLOSED_EVERY)
+        while True:
+            page = await patiently(partial(self._events_page, since))
+            if since + 1 < page.first_held and since < page.last:
+                async for line in self._gateway.lines(agent_path(self.id, "events"), {"since": since}):
+                    event = Event.model_validate_json(line)
+                    since = event.seq
+                    yield event
+                continue
+            for event in page.events:
+                since = event.seq
+                yield event
+            if not follow or any(event.kind is EventKind.CLOSED for event in page.events):
+                return
+            if page.events:
+                pace.reset()
+            elif check.due() and await self._ended():
+                return
+            await pace.sleep()
+
+    async def interrupt(self) -> AgentStatus:
+        """Stop the current turn: its command is killed, its message answered as interrupted. The agent stays."""
+        return await self._request("interrupt")
+
+    async def pause(self, reason: str = "") -> AgentStatus:
+        """Take up no further step until `resume`; messages are still accepted."""
+        return await self._request("pause", reason)
+
+    async def resume(self) -> AgentStatus:
+        """Go on after a pause."""
+        return await self._request("resume")
+
+    async def hibernate(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
+        """Give the container up, keep the state. Waits until that is done unless `wait` is false."""
+        return await self._until("hibernate", _asleep, wait=wait, timeout=timeout)
+
+    async def wake(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
+        """Restore the container now rather than with the next message. Waits for it unless `wait` is false."""
+        return await self._until("wake", _awake, wait=wait, timeout=timeout)
+
+    async def close(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
+        """End the agent: a last snapshot is kept, the container is not. Its files and events stay readable."""
+        try:
+            status = await self._request("close")
+        except AgentClosed:
+            return await self.status()
+        if not wait:
+            return status
+        await self._within(timeout, self._ended, "closed")
+        return await self.status()
+
+    async def delete(self) -> None:
+        """Delete the agent and all it has: container, snapshots, transcript, output, Temporal runs. Nothing is kept.
+
+        Raises:
+            AgentNotFound: there is no such agent.
+            NoWorker: nobody is there to do it.
+            DeletionFailed: something is left; deleting again goes on with it.
+        """
+        if not await self._ended():
+            await self.close()
+        try:
+            uid = (await self.status()).agent_uid
+        except RequestRejected:
+            uid = ""
+        await delete_closed(self._workflows, self.id, uid)
+
+    async def _request(self, name: str, *args: Any) -> AgentStatus:  # noqa: ANN401  # JSON of any shape
+        return await self._workflows.update(self.id, name, list(args), AgentStatus)
+
+    async def _until(
+        self, name: str, reached: Callable[[AgentStatus], bool], *, wait: bool, timeout: float | None
+    ) -> AgentStatus:
+        status = await self._request(name)
+        if not wait or reached(status):
+            return status
+
+        async def look() -> AgentStatus | None:
+            seen = await patiently(self.status)
+            if reached(seen):
+                return seen
+            if seen.state is AgentState.CLOSED:
+                raise AgentClosed(f"Agent {self.id} was closed before it could {name}.", agent_id=self.id)
+            if seen.state is AgentState.PAUSED and name == "wake":
+                raise self._paused(seen.paused_reason)
+            return None
+
+        return await self._within(timeout, look, f"done with {name}")
+
+    async def _within(self, timeout: float | None, look: Callable[[], Awaitable[T | None]], what: str) -> T:
+        try:
+            async with asyncio.timeout(timeout):
+                return await poll(look)
+        except TimeoutError as error:
+            raise WaitTimeout(f"Agent {self.id} was not {what} within {timeout:g} s; it goes on.") from error
+
+    async def _settled(self, message_id: str) -> Answer:
+        pace, check = Pace(), Every(CHECK_CLOSED_EVERY)
+        while True:
+            answer = await patiently(partial(self.answer, message_id))
+            if answer.state not in {AnswerState.QUEUED, AnswerState.RUNNING}:
+                return answer
+            if answer.paused_reason is not None:
+                raise self._paused(answer.paused_reason)
+            if check.due():
+                await self._workflows.raise_if_closed(self.id)
+            await pace.sleep()
+
+    async def _reply(self, answer: Answer) -> Reply:
+        if answer.truncated:
+            body = await self._gateway.get_json(agent_path(self.id, f"answers/{answer.message_id}"))
+            answer = Answer.model_validate(body)
+        known = {"message_id": answer.message_id, "text": answer.text}
+        match answer.state:
+            case AnswerState.DONE:
+                return Reply(message_id=answer.message_id, text=answer.text, turn=answer.turn, steps=answer.steps)
+            case AnswerState.REFUSED:
+                raise ModelRefused(f"The model declined: {answer.text}", **known)
+            case AnswerState.INTERRUPTED:
+                raise TurnInterrupted(f"The turn of agent {self.id} was interrupted. {answer.text}".strip(), **known)
+            case AnswerState.UNKNOWN:
+                raise MessageUnknown(
+                    f"Agent {self.id} knows no message {answer.message_id}, or answered it too long ago to remember.",
+                    agent_id=self.id,
+                    hint=f"`hibernaut follow {self.id} --no-follow` shows what it did.",
+                )
+            case _:
+                raise TurnFailed(f"The turn of agent {self.id} failed: {answer.text}", **known)
+
+    def _paused(self, reason: str | None) -> AgentPaused:
+        reason = reason or "by request"
+        return AgentPaused(
+            f"Agent {self.id} is paused: {reason}",
+            reason=reason,
+            agent_id=self.id,
+            hint=f"Nothing is lost; `hibernaut resume {self.id}` goes on.",
+        )
+
+    async def _events_page(self, since: int) -> EventsPage:
+        return await self._workflows.query(self.id, "events", [since], EventsPage)
+
+    async def _ended(self) -> bool:
+        """Whether the agent's last run is over. Needs no worker."""
+        return not await self._workflows.is_open(self.id)
+
+
+def _asleep(status: AgentStatus) -> bool:
+    """An agent that has nothing to keep goes back to being idle instead."""
+    nothing_kept = status.state is AgentState.IDLE and status.snapshot is None
+    return status.lease is None and (status.state in {AgentState.HIBERNATED, AgentState.PAUSED} or nothing_kept)
+
+
+def _awake(status: AgentStatus) -> bool:
+    """A lease alone is not enough: the snapshot is restored after it was taken."""
+    resting = status.state in {AgentState.IDLE, AgentState.PAUSED, AgentState.WAITING_APPROVAL}
+    working = status.state is AgentState.RUNNING and status.current_message_id is not None
+    return status.lease is not None and (resting or working)

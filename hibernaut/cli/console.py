@@ -1,0 +1,113 @@
+"""How the command line speaks: text made safe for a terminal, JSON for programs, errors as sentences."""
+
+import json
+import re
+import sys
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from hibernaut.errors import (
+    AgentNotFound,
+    FileMissing,
+    HibernautError,
+    InvalidRequest,
+    MessageUnknown,
+    NamespaceNotFound,
+)
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+# Everything an agent writes may hold escape sequences that take over a terminal: only newline and tab pass.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Format(StrEnum):
+    """What to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Session:
+    """Options and consoles of one call of the command line."""
+
+    def __init__(self) -> None:
+        """Begin with the defaults; the root command fills in what was given."""
+        self.format = Format.TEXT
+        self.address: str | None = None
+        self.namespace: str | None = None
+        self.out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+    @property
+    def json(self) -> bool:
+        """Whether programs read this."""
+        return self.format is Format.JSON
+
+    def data(self, value: object) -> None:
+        """Print a value as JSON: indented for people's eyes, on one line into a pipe."""
+        indent = 2 if sys.stdout.isatty() else None
+        sys.stdout.write(json.dumps(plain(value), indent=indent) + "\n")
+
+    def line(self, value: object) -> None:
+        """Print a value as one line of JSON, at once."""
+        sys.stdout.write(json.dumps(plain(value)) + "\n")
+        sys.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Print what an agent wrote: safe on a terminal, unchanged into a pipe or a file."""
+        shown = clean(text) if sys.stdout.isatty() else text
+        sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something beside the output."""
+        self.err.print(clean(text), style="dim")
+
+    def error(self, error: HibernautError) -> None:
+        """Say what went wrong."""
+        if self.json:
+            body = {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
+            sys.stderr.write(json.dumps(body) + "\n")
+            return
+        self.err.print("error: ", style="bold red", end="")
+        self.err.print(clean(error.message))
+        if error.hint:
+            self.err.print(clean(error.hint), style="dim")
+
+
+session = Session()
+
+
+def clean(text: str) -> str:
+    """Text without control characters, escape sequences and marks that reorder what is read."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def plain(value: object) -> Any:  # noqa: ANN401  # JSON is what it is
+    """JSON-like data of models and lists of models."""
+    return TypeAdapter(Any).dump_python(value, mode="json")
+
+
+def exit_code(error: HibernautError) -> int:
+    """1 failed, 2 usage or an invalid spec, 3 not found."""
+    if isinstance(error, AgentNotFound | FileMissing | MessageUnknown | NamespaceNotFound):
+        return NOT_FOUND
+    return USAGE if isinstance(error, InvalidRequest) else FAILED
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000:  # noqa: PLR2004  # decimal units, as disks are sold and Docker counts
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,95 @@
+"""Commands that steer an agent: sleep, wake, stop, go on, end, delete."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from hibernaut.agent import AgentHandle
+from hibernaut.cli.console import Format, session
+from hibernaut.cli.options import Name, NoWait, Output, Seconds, connected
+from hibernaut.client import AgentClient
+from hibernaut.errors import InvalidRequest
+from hibernaut.models import AgentStatus
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (hibernate, wake, interrupt, pause, resume, close, delete):
+        app.command()(command)
+
+
+def hibernate(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
+    """Give the container up and keep the state, as soon as no turn runs."""
+    del output
+    _steer(name, lambda agent: agent.hibernate(wait=not no_wait, timeout=timeout))
+
+
+def wake(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
+    """Restore the container now rather than with the next message."""
+    del output
+    _steer(name, lambda agent: agent.wake(wait=not no_wait, timeout=timeout))
+
+
+def interrupt(name: Name, output: Output = Format.TEXT) -> None:
+    """End the turn under way; the agent stays."""
+    del output
+    _steer(name, lambda agent: agent.interrupt())
+
+
+def pause(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Shown wherever the agent is shown.")] = "",
+    output: Output = Format.TEXT,
+) -> None:
+    """Take up no further step until resumed."""
+    del output
+    _steer(name, lambda agent: agent.pause(reason))
+
+
+def resume(name: Name, output: Output = Format.TEXT) -> None:
+    """Go on after a pause."""
+    del output
+    _steer(name, lambda agent: agent.resume())
+
+
+def close(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
+    """End an agent; its files and events stay readable."""
+    del output
+    _steer(name, lambda agent: agent.close(wait=not no_wait, timeout=timeout))
+
+
+def delete(
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Delete an agent and all it has: container, snapshots, transcript, output, history."""
+    del output
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidRequest("Deleting cannot be undone, and nobody is there to ask.", hint="Say --yes.")
+        typer.confirm(f"Delete agent {name} with its files, conversation and history?", abort=True, err=True)
+
+    async def work(client: AgentClient) -> None:
+        await client.get(name).delete()
+
+    connected(work)
+    if session.json:
+        session.data({"agent_id": name, "deleted": True})
+    else:
+        session.out.print(f"Deleted agent {name}.")
+
+
+def _steer(name: str, request: Callable[[AgentHandle], Awaitable[AgentStatus]]) -> None:
+    async def work(client: AgentClient) -> AgentStatus:
+        return await request(client.get(name))
+
+    status = connected(work)
+    if session.json:
+        session.data(status)
+        return
+    why = f" ({status.paused_reason})" if status.paused_reason else ""
+    session.out.print(f"Agent {name} is {status.state.value.replace('_', ' ')}{why}.")

@@ -1,0 +1,32 @@
+"""Real servers for the conformance suites."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.seaweed import S3Server, seaweed_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def s3_servers() -> list[str]:
+    """Name the S3 servers that the suites run on: SeaweedFS always, MinIO when the environment names one."""
+    return ["seaweedfs", "minio"] if os.environ.get("HIBERNAUT_TEST_MINIO_ENDPOINT") else ["seaweedfs"]
+
+
+@pytest.fixture(scope="session", params=s3_servers())
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    if request.param == "minio":
+        yield S3Server(
+            os.environ["HIBERNAUT_TEST_MINIO_ENDPOINT"],
+            os.environ["HIBERNAUT_TEST_MINIO_ACCESS_KEY"],
+            os.environ["HIBERNAUT_TEST_MINIO_SECRET_KEY"],
+        )
+        return
+    with seaweed_server(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server

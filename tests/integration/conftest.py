@@ -1,0 +1,115 @@
+"""The whole engine on real servers: Temporal, S3 and Docker; only the model is scripted."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from activities.adapters.docker_client import Daemon
+from activities.adapters.docker_sandbox import LABEL_UID
+from activities.ports.store import ObjectStore
+from activities.providers import load_providers
+from activities.transcript import Transcript
+from examples.scripted_model import Script, ScriptedModel
+from hibernaut import AgentClient, AgentSpec
+from hibernaut.agent import AgentHandle
+from workers import wiring
+from workers.devstack.settings import SERVERS, Ports
+from workers.devstack.stack import DevStack
+from workers.settings import Settings
+from workers.worker import connect, running
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    home = tmp_path_factory.mktemp("stack")
+    async with DevStack(home, ports=Ports.free(), components=SERVERS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def settings(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("worker")
+    return Settings.load({**stack.env, "HIBERNAUT_HOST_ID": f"host-{uuid4().hex[:6]}", "HIBERNAUT_HOME": str(home)})
+
+
+@pytest.fixture(scope="session")
+async def temporal(settings: Settings) -> Client:
+    return await connect(settings)
+
+
+@pytest.fixture(scope="session")
+async def store(settings: Settings) -> AsyncIterator[ObjectStore]:
+    opened = wiring.open_store(settings)
+    yield opened
+    await opened.close()
+
+
+@dataclass
+class Lab:
+    """A worker whose model follows a script, and a client to it."""
+
+    client: AgentClient
+    temporal: Client
+    model: ScriptedModel
+    store: ObjectStore
+    settings: Settings
+    daemon: Daemon
+
+    async def start(self, name: str = "agent", **spec: object) -> AgentHandle:
+        body = {"model": self.model.model, "idle_timeout": 300, **spec}
+        return await self.client.start(f"{name}-{uuid4().hex[:8]}", AgentSpec.model_validate(body))
+
+    async def containers(self, agent: AgentHandle) -> list[str]:
+        """Ids of every container of an agent, running or not."""
+        uid = (await agent.status()).agent_uid
+        found = self.daemon.api.containers(all=True, filters={"label": f"{LABEL_UID}={uid}"})
+        return [str(one["Id"]) for one in found]
+
+    def remove(self, container: str) -> None:
+        """What `docker rm -f` does."""
+        self.daemon.api.remove_container(container, force=True, v=True)
+
+    async def items(self, agent: AgentHandle) -> list[dict[str, object]]:
+        """The conversation, oldest item first."""
+        ref = (await agent.status()).transcript_ref
+        return [dict(item) for item in await Transcript(self.store).items(ref)]
+
+
+class LabFactory:
+    """Makes a lab for a script; the worker stops with the `async with` block."""
+
+    def __init__(self, settings: Settings, temporal: Client, store: ObjectStore) -> None:
+        self.settings, self.temporal, self.store = settings, temporal, store
+
+    @asynccontextmanager
+    async def __call__(self, script: Script, *, wire: str = "responses") -> AsyncGenerator[Lab]:
+        daemon = Daemon()
+        async with ScriptedModel(script) as model:
+            providers = load_providers(
+                {"OPENAI_API_KEY": model.api_key, "OPENAI_BASE_URL": model.base_url, "HIBERNAUT_WIRE": wire}
+            )
+            async with running(self.settings, self.temporal, providers):
+                yield Lab(
+                    client=AgentClient.over(self.temporal),
+                    temporal=self.temporal,
+                    model=model,
+                    store=self.store,
+                    settings=self.settings,
+                    daemon=daemon,
+                )
+        daemon.close()
+
+
+@pytest.fixture
+def lab(settings: Settings, temporal: Client, store: ObjectStore) -> LabFactory:
+    return LabFactory(settings, temporal, store)
+
+
+@pytest.fixture
+def here() -> Path:
+    return Path(__file__).parent

@@ -1,0 +1,205 @@
+"""A gateway over HTTP on a real agent workflow and a real store; the computer itself is a dictionary."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+import uvicorn
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from activities.adapters.local_store import LocalStore
+from activities.errors import FileInImageOnly, FileNotInSnapshot, PathNotUsable, SandboxLost
+from activities.housekeeping import EVENTS
+from activities.ports.sandbox import CommandEnd, CommandRequest, Container, SandboxIdentity, Sink
+from activities.ports.snapshots import DeletedSnapshots, Progress, RestoreInfo, SnapshotInfo
+from activities.transcript import Transcript
+from hibernaut.client import AgentClient
+from hibernaut.contracts import AppendEventsRequest, PutFileRequest, StoreKeys
+from hibernaut.models import FileEntry, FileType, SandboxSpec
+from tests.support.scripted_agents import HOST, Script
+from workers.gateway import Gateway
+
+TOKEN = "a token for a test"
+LIMIT = 3_000_000
+
+
+def entry(path: str, content: bytes) -> FileEntry:
+    return FileEntry(
+        path=path,
+        type=FileType.FILE,
+        size=len(content),
+        mode=0o644,
+        uid=0,
+        gid=0,
+        mtime=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+async def pieces(content: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+@dataclass
+class Computer:
+    """The files of the one container; doubles as the host's sandboxes."""
+
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    gone: bool = False
+
+    def _there(self) -> None:
+        if self.gone:
+            raise SandboxLost("the container is gone")
+
+    async def read_file(self, sandbox_id: str, path: str) -> AsyncIterator[bytes]:
+        self._there()
+        assert sandbox_id
+        if path not in self.files:
+            raise PathNotUsable(f"{path} in the container: no such file or directory")
+        if path.endswith("fifo"):
+            raise PathNotUsable(f"{path} in the container: not a regular file")
+        async for chunk in pieces(self.files[path]):
+            yield chunk
+            if path.endswith("broken") and len(chunk):
+                raise PathNotUsable(f"{path} in the container: exit code 1")
+
+    async def list_files(self, sandbox_id: str, path: str) -> list[FileEntry]:
+        self._there()
+        assert sandbox_id
+        found = [entry(name, data) for name, data in sorted(self.files.items()) if name.startswith(path)]
+        if not found:
+            raise PathNotUsable(f"{path} in the container: no such file or directory")
+        return found
+
+    async def check(self) -> None:
+        raise NotImplementedError
+
+    async def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
+        raise NotImplementedError
+
+    async def run(
+        self, sandbox_id: str, request: CommandRequest, sink: Sink, interrupted: Callable[[], bool]
+    ) -> CommandEnd:
+        raise NotImplementedError
+
+    async def destroy(self, agent_uid: str, generation: int) -> list[str]:
+        raise NotImplementedError
+
+    async def put_file(self, sandbox_id: str, path: str, mode: int, chunks: AsyncIterator[bytes]) -> int:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Snapshots:
+    """One snapshot, whatever it is called."""
+
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    deleted: set[str] = field(default_factory=set[str])
+
+    async def list_files(self, ref: str, path: str) -> list[FileEntry]:
+        assert ref.startswith("snapshot-")
+        return [entry(name, data) for name, data in sorted(self.files.items()) if name.startswith(path)]
+
+    async def open_file(self, ref: str, path: str) -> AsyncIterator[bytes]:
+        assert ref.startswith("snapshot-")
+        if path in self.deleted:
+            raise FileNotInSnapshot(f"{path} was deleted")
+        if path not in self.files:
+            raise FileInImageOnly(f"{path} is not in the delta")
+        async for chunk in pieces(self.files[path]):
+            yield chunk
+
+    async def prepare(self, container_id: str, *, agent_uid: str, generation: int) -> None:
+        raise NotImplementedError
+
+    async def take(
+        self,
+        container_id: str,
+        *,
+        agent_uid: str,
+        generation: int,
+        number: int,
+        parent: str | None,
+        progress: Progress,
+    ) -> SnapshotInfo:
+        raise NotImplementedError
+
+    async def restore(
+        self, container_id: str, *, agent_uid: str, generation: int, ref: str, progress: Progress
+    ) -> RestoreInfo:
+        raise NotImplementedError
+
+    async def forget(self, container_id: str) -> None:
+        raise NotImplementedError
+
+    async def delete_agent(self, agent_uid: str) -> DeletedSnapshots:
+        raise NotImplementedError
+
+
+@dataclass
+class World:
+    """Everything a gateway test touches."""
+
+    url: str
+    http: httpx2.AsyncClient
+    agents: AgentClient
+    store: LocalStore
+    computer: Computer
+    snapshots: Snapshots
+    script: Script
+
+    async def uploads(self, uid: str) -> list[str]:
+        prefix = StoreKeys.upload(uid, "x").rpartition("/")[0] + "/"
+        return [info.key async for info in self.store.list(prefix)]
+
+
+@asynccontextmanager
+async def gateway_world(temporal: Client, script: Script, folder: Path) -> AsyncGenerator[World]:
+    """Serve a gateway on a free port of the loopback interface."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store, computer, snapshots = LocalStore(folder), Computer(), Snapshots()
+
+    async def put(request: PutFileRequest) -> int:
+        content = await store.get(request.upload_ref)
+        if request.path.startswith("/proc"):
+            raise PathNotUsable(f"{request.path} in the container: read-only")
+        computer.files[request.path] = content
+        return len(content)
+
+    async def append(request: AppendEventsRequest) -> None:
+        await store.put(StoreKeys.events(request.agent_uid, request.events[0].seq), EVENTS.dump_json(request.events))
+
+    script.on_put, script.on_events = put, append
+    gateway = Gateway(
+        temporal=temporal,
+        store=store,
+        snapshots=snapshots,
+        sandboxes=computer,
+        transcript=Transcript(store),
+        host_id=HOST,
+        token=SecretStr(TOKEN),
+        max_upload_bytes=LIMIT,
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(gateway.app(), log_config=None, timeout_graceful_shutdown=1))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        agents = AgentClient.over(temporal, gateway_url=url, gateway_token=TOKEN)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with agents, httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as http:
+            while not server.started:
+                await asyncio.sleep(0.01)
+            yield World(url, http, agents, store, computer, snapshots, script)
+        server.should_exit = True
+        await serving
+        await store.close()

@@ -1,0 +1,373 @@
+"""The gateway over HTTP: real server, real workflow, real store."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.transcript import Segment
+from hibernaut import AgentSpec, errors
+from hibernaut.agent import AgentHandle
+from hibernaut.client import AgentClient
+from hibernaut.contracts import StoreKeys
+from hibernaut.models import AgentStatus, EventKind, Usage
+from tests.integration.gateway_world import LIMIT, TOKEN, World, gateway_world, pieces
+from tests.support.scripted_agents import Script, temporal_server, working
+
+SPEC = AgentSpec(model="scripted")
+
+
+@pytest.fixture(scope="module")
+async def server() -> AsyncGenerator[WorkflowEnvironment]:
+    async with temporal_server() as env:
+        yield env
+
+
+@pytest.fixture
+async def world(server: WorkflowEnvironment, tmp_path: Path) -> AsyncGenerator[World]:
+    script = Script()
+    async with working(server.client, script), gateway_world(server.client, script, tmp_path / "store") as one:
+        yield one
+
+
+@pytest.fixture
+async def agent(world: World) -> AgentHandle:
+    return await world.agents.start(f"agent-{uuid.uuid4().hex[:8]}", SPEC)
+
+
+async def awake(agent: AgentHandle) -> AgentStatus:
+    return await agent.wake(timeout=20)
+
+
+def body(response: httpx2.Response, status: int) -> dict[str, str]:
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+async def test_only_health_is_open(world: World, agent: AgentHandle) -> None:
+    async with httpx2.AsyncClient(base_url=world.url, trust_env=False) as stranger:
+        assert body(await stranger.get("/healthz"), 200)["status"] == "ok"
+        for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+            for path in (f"/v1/agents/{agent.id}/files", "/v1/none", "/"):
+                answer = await stranger.get(path, headers=header)
+                assert body(answer, 401)["code"] == "unauthorized"
+                assert answer.headers["www-authenticate"] == "Bearer"
+    wrong = AgentClient.over(world.agents.temporal, gateway_url=world.url, gateway_token="wrong")
+    with pytest.raises(errors.GatewayRefused, match="HIBERNAUT_GATEWAY_TOKEN"):
+        await wrong.get(agent.id).files.read("/x")
+
+
+async def test_a_file_comes_from_the_container_while_it_runs(world: World, agent: AgentHandle) -> None:
+    content = bytes(range(256)) * 4096
+    world.computer.files["/data/big file ä.bin"] = content
+    await awake(agent)
+    assert await agent.files.read("/data/big file ä.bin") == content
+    answer = await world.http.get(f"/v1/agents/{agent.id}/files/content", params={"path": "/data/big file ä.bin"})
+    assert answer.headers["x-hibernaut-source"] == "container"
+    assert [one.path for one in await agent.files.list("/data")] == ["/data/big file ä.bin"]
+
+
+async def test_a_file_comes_from_the_snapshot_while_the_agent_sleeps_and_when_it_is_closed(
+    world: World, agent: AgentHandle
+) -> None:
+    world.snapshots.files["/data/report.md"] = b"kept"
+    await awake(agent)
+    await agent.hibernate(timeout=20)
+    assert await agent.files.read("/data/report.md") == b"kept"
+    assert [one.path for one in await agent.files.list("/data")] == ["/data/report.md"]
+    await agent.close(timeout=20)
+    assert await agent.files.read_text("/data/report.md") == "kept"
+
+
+async def test_a_container_that_is_gone_is_read_from_the_snapshot(world: World, agent: AgentHandle) -> None:
+    await awake(agent)
+    await agent.files.write("/first", "a snapshot")
+    world.computer.gone = True
+    world.snapshots.files["/data"] = b"kept"
+    assert await agent.files.read("/data") == b"kept"
+    assert len(await agent.files.list("/data")) == 1
+
+
+async def test_a_file_of_the_image_alone_needs_the_agent_awake(world: World, agent: AgentHandle) -> None:
+    world.snapshots.deleted.add("/gone")
+    await awake(agent)
+    await agent.hibernate(timeout=20)
+    with pytest.raises(errors.SandboxAsleep, match="Wake the agent"):
+        await agent.files.read("/etc/hostname")
+    with pytest.raises(errors.FileMissing):
+        await agent.files.read("/gone")
+
+
+async def test_an_agent_that_has_no_snapshot_yet_says_so(agent: AgentHandle) -> None:
+    with pytest.raises(errors.SandboxAsleep, match="no snapshot"):
+        await agent.files.read("/etc/hostname")
+
+
+async def test_a_name_that_is_not_utf8_is_listed_and_read(world: World, agent: AgentHandle) -> None:
+    world.computer.files["/data/caf\udce9"] = b"latin"
+    await awake(agent)
+    listed = await agent.files.list("/data")
+    assert [one.path for one in listed] == ["/data/caf\udce9"]
+    assert await agent.files.read(listed[0].path) == b"latin"
+
+
+async def test_missing_and_unsuitable_files(world: World, agent: AgentHandle) -> None:
+    world.computer.files["/data/fifo"] = b"x"
+    await awake(agent)
+    with pytest.raises(errors.FileMissing, match="/nothing"):
+        await agent.files.read("/nothing")
+    with pytest.raises(errors.FileMissing):
+        await agent.files.list("/nothing")
+    with pytest.raises(errors.FileUnsuitable, match="not a regular file"):
+        await agent.files.read("/data/fifo")
+
+
+async def test_a_read_that_breaks_is_no_short_file(world: World, agent: AgentHandle, tmp_path: Path) -> None:
+    world.computer.files["/broken"] = b"x" * 300_000
+    await awake(agent)
+    with pytest.raises(errors.GatewayUnreachable, match="broke"):
+        await agent.files.read("/broken")
+    with pytest.raises(errors.GatewayUnreachable):
+        await agent.files.download("/broken", tmp_path / "local")
+    assert list(tmp_path.glob("*local*")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("", 422, "invalid_request"),
+        ("path=", 422, "invalid_request"),
+        ("path=relative", 422, "invalid_path"),
+        ("path=/a%00b", 422, "invalid_path"),
+        (f"path=/{'x' * 5000}", 422, "invalid_path"),
+        ("path=/../../nothing", 404, "file_not_found"),
+    ],
+)
+async def test_paths_are_checked(agent: AgentHandle, world: World, query: str, status: int, code: str) -> None:
+    await awake(agent)
+    answer = await world.http.get(f"/v1/agents/{agent.id}/files/content?{query}")
+    assert body(answer, status)["code"] == code
+
+
+async def test_a_path_is_normalised(agent: AgentHandle, world: World) -> None:
+    world.computer.files["/data/x"] = b"found"
+    await awake(agent)
+    for path in ("//data/x", "/data/./x", "/data/y/../x", "/../data/x"):
+        assert await agent.files.read(path) == b"found"
+
+
+async def test_a_write_wakes_a_sleeping_agent_and_leaves_no_upload(world: World, agent: AgentHandle) -> None:
+    content = b"0123456789" * 100_000
+    assert await agent.files.write("/data/in.csv", pieces(content), mode=0o600) == len(content)
+    assert world.computer.files["/data/in.csv"] == content
+    assert [(put.path, put.mode) for put in world.script.puts] == [("/data/in.csv", 0o600)]
+    status = await agent.status()
+    assert status.lease is not None
+    assert await world.uploads(status.agent_uid) == []
+
+
+async def test_local_files_go_up_and_come_down(world: World, agent: AgentHandle, tmp_path: Path) -> None:
+    local = tmp_path / "tool.sh"
+    local.write_bytes(b"#!/bin/sh\n")
+    local.chmod(0o755)
+    assert await agent.files.upload(local, "/bin/tool") == 10
+    assert world.script.puts[0].mode == 0o755
+    assert await agent.files.download("/bin/tool", tmp_path / "copy") == 10
+    assert (tmp_path / "copy").read_bytes() == b"#!/bin/sh\n"
+    with pytest.raises(errors.FileMissing):
+        await agent.files.upload(tmp_path / "none", "/x")
+    with pytest.raises(errors.FileUnsuitable):
+        await agent.files.upload(tmp_path, "/x")
+
+
+async def test_a_write_that_the_computer_refuses(world: World, agent: AgentHandle) -> None:
+    with pytest.raises(errors.FileUnsuitable, match="read-only"):
+        await agent.files.write("/proc/x", b"x")
+    assert await world.uploads((await agent.status()).agent_uid) == []
+    assert await agent.files.write("/x", b"usable still") == 12
+
+
+async def test_too_large_a_file_is_refused_however_it_is_sent(world: World, agent: AgentHandle) -> None:
+    with pytest.raises(errors.FileTooLarge, match="3,000,000"):
+        await agent.files.write("/x", b"x" * (LIMIT + 1))
+    with pytest.raises((errors.FileTooLarge, errors.GatewayUnreachable)):
+        # Without a length, the gateway may hang up before all was sent.
+        await agent.files.write("/x", pieces(b"x" * (LIMIT + 1)))
+    assert world.script.puts == []
+    assert await world.uploads((await agent.status()).agent_uid) == []
+
+
+async def test_an_upload_that_breaks_off_writes_nothing(world: World, agent: AgentHandle) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await agent.files.write("/x", breaking())
+    assert world.script.puts == []
+    assert await world.uploads((await agent.status()).agent_uid) == []
+
+
+@pytest.mark.parametrize("query", ["path=/x&mode=999", "path=/x&mode=-1", "path=/", "path=/x%ff"])
+async def test_a_write_is_checked(world: World, agent: AgentHandle, query: str) -> None:
+    answer = await world.http.put(f"/v1/agents/{agent.id}/files/content?{query}", content=b"x")
+    assert body(answer, 422)["code"] == "invalid_request"
+
+
+async def test_a_closed_agent_takes_no_files(agent: AgentHandle) -> None:
+    await agent.close(timeout=20)
+    with pytest.raises(errors.AgentClosed):
+        await agent.files.write("/x", b"x")
+
+
+async def test_unknown_agents_and_routes(world: World) -> None:
+    for path in ("files", "files/content?path=/x", "events", "transcript", "answers/m", "exec/e", "exec/e/stdout"):
+        answer = await world.http.get(f"/v1/agents/nobody/{path}")
+        assert body(answer, 404)["code"] == "agent_not_found"
+        assert body(await world.http.get(f"/v1/agents/no%20id/{path}"), 422)["code"] == "invalid_agent_id"
+    assert body(await world.http.get("/v1/agents/x/nothing"), 404)["code"] == "no_route"
+    assert body(await world.http.post("/v1/agents/x/files"), 405)["code"] == "no_route"
+
+
+async def test_events_come_from_the_store_and_the_workflow_without_gap(world: World, agent: AgentHandle) -> None:
+    for number in range(26):
+        await agent.send(f"n{number}")
+        if number % 6 == 5:
+            # Going to sleep writes the events to the store and keeps the tail alone.
+            await agent.hibernate(timeout=20)
+    last = (await agent.status()).last_event
+    stored = [info async for info in world.store.list("agents/")]
+    assert len([info for info in stored if "/events/" in info.key]) > 2
+    for since in (0, 1, 50, last - 1, last):
+        numbers = [event.seq async for event in agent.events(since, follow=False)]
+        assert numbers == list(range(since + 1, last + 1)), since
+    answer = await world.http.get(f"/v1/agents/{agent.id}/events?since=3")
+    assert [json.loads(line)["seq"] for line in answer.text.splitlines()] == list(range(4, last + 1))
+
+
+async def test_a_segment_that_is_missing_breaks_the_stream(world: World, agent: AgentHandle) -> None:
+    for number in range(14):
+        await agent.send(f"n{number}")
+        if number % 6 == 5:
+            await agent.hibernate(timeout=20)
+    uid = (await agent.status()).agent_uid
+    keys = [info.key async for info in world.store.list(f"agents/{uid}/events/")]
+    await world.store.delete(keys[:1])
+    with pytest.raises(errors.GatewayFailed, match="lacks event 1"):
+        _ = [event async for event in agent.events(follow=False)]
+
+
+async def test_events_are_followed_live_until_the_agent_closes(world: World, agent: AgentHandle) -> None:
+    kinds: list[str] = []
+
+    async def follow() -> None:
+        async with world.http.stream("GET", f"/v1/agents/{agent.id}/events?follow=true") as answer:
+            kinds.extend([json.loads(line)["kind"] async for line in answer.aiter_lines() if line.strip()])
+
+    following = asyncio.create_task(follow())
+    await agent.send("x")
+    await agent.close(timeout=20)
+    await asyncio.wait_for(following, 15)
+    assert EventKind.TURN_FINISHED in kinds
+    assert kinds[-1] == EventKind.CLOSED
+
+
+@pytest.mark.parametrize("query", ["since=x", "since=-1", "follow=perhaps"])
+async def test_event_parameters_are_checked(world: World, agent: AgentHandle, query: str) -> None:
+    assert body(await world.http.get(f"/v1/agents/{agent.id}/events?{query}"), 422)["code"] == "invalid_request"
+
+
+def segment(uid: str, step: int, text: str, previous: str | None) -> Segment:
+    return Segment(
+        agent_uid=uid,
+        branch=0,
+        step=step,
+        ordinal=0,
+        previous=previous,
+        request_digest="d",
+        new_items=({"type": "message", "role": "user", "content": f"question {step}"},),
+        reply_items=({"type": "message", "role": "assistant", "content": text},),
+        text=text,
+        refusal=False,
+        tool_calls=(),
+        usage=Usage(),
+        provider="default",
+        model="scripted",
+        response_id=None,
+        created_at=datetime.now(UTC),
+        duration_ms=1,
+    )
+
+
+async def keep_segments(world: World, uid: str, texts: list[str]) -> None:
+    """What the real model activity would have written for these steps."""
+    previous = None
+    for step, text in enumerate(texts):
+        one = segment(uid, step, text, previous)
+        previous = StoreKeys.segment(uid, 0, step, 0)
+        await world.store.put(previous, one.model_dump_json().encode())
+
+
+async def test_a_long_answer_is_fetched_whole(world: World, agent: AgentHandle) -> None:
+    uid = (await agent.status()).agent_uid
+    whole = "a long answer " * 10_000
+    await keep_segments(world, uid, ["first", whole, "third"])
+    await agent.send("one")
+    reply = asyncio.create_task(agent.send("long", message_id="m-long"))
+    assert (await reply).text == whole
+    await agent.send("three")
+    answer = await world.http.get(f"/v1/agents/{agent.id}/answers/m-long")
+    assert body(answer, 200)["text"] == whole
+
+
+async def test_an_answer_forgotten_by_the_workflow_is_recalled(world: World, agent: AgentHandle) -> None:
+    uid = (await agent.status()).agent_uid
+    await keep_segments(world, uid, [f"answer {number}" for number in range(40)])
+    for number in range(40):
+        await agent.send(f"n{number}", message_id=f"m{number}")
+    answer = body(await world.http.get(f"/v1/agents/{agent.id}/answers/m1"), 200)
+    assert (answer["text"], answer["state"], answer["turn"]) == ("answer 1", "done", 2)
+    unknown = await world.http.get(f"/v1/agents/{agent.id}/answers/never")
+    assert body(unknown, 404)["code"] == "message_unknown"
+
+
+async def test_the_transcript_is_told_in_order(world: World, agent: AgentHandle) -> None:
+    assert (await world.http.get(f"/v1/agents/{agent.id}/transcript")).text == ""
+    uid = (await agent.status()).agent_uid
+    await keep_segments(world, uid, ["one", "two"])
+    await agent.send("x")
+    await agent.send("y")
+    answer = await world.http.get(f"/v1/agents/{agent.id}/transcript")
+    assert [json.loads(line)["content"] for line in answer.text.splitlines()] == [
+        "question 0",
+        "one",
+        "question 1",
+        "two",
+    ]
+
+
+async def test_command_output_is_streamed(world: World, agent: AgentHandle) -> None:
+    uid = (await agent.status()).agent_uid
+    await world.store.put(StoreKeys.exec_record(uid, "b0-s1-c0"), b'{"format": "hibernaut-exec/1"}')
+    content = b"line\n" * 200_000
+    await world.store.put(StoreKeys.exec_stream(uid, "b0-s1-c0-i0", "stdout"), content)
+    base = f"/v1/agents/{agent.id}/exec"
+    assert body(await world.http.get(f"{base}/b0-s1-c0"), 200)["format"] == "hibernaut-exec/1"
+    assert (await world.http.get(f"{base}/b0-s1-c0-i0/stdout")).content == content
+    assert body(await world.http.get(f"{base}/b0-s1-c0-i0/stderr"), 404)["code"] == "output_not_found"
+    assert body(await world.http.get(f"{base}/b0-s1-c0-i0/other"), 422)["code"] == "invalid_request"
+    assert body(await world.http.get(f"{base}/..%2f..%2fx/stdout"), 404)["code"] == "no_route"
+    assert body(await world.http.get(f"{base}/.../stdout"), 422)["code"] == "invalid_request"
+
+
+async def test_a_gateway_that_is_away_is_named(world: World, agent: AgentHandle, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    away = AgentClient.over(world.agents.temporal, gateway_url=url, gateway_token=TOKEN)
+    with pytest.raises(errors.GatewayUnreachable, match=url):
+        await away.get(agent.id).files.read("/x")

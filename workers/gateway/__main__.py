@@ -1,0 +1,80 @@
+"""`python -m workers.gateway`: serve until SIGINT or SIGTERM."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from activities.errors import HibernautActivityError
+from hibernaut._connect import connect
+from hibernaut.errors import HibernautError, InvalidSettings
+from workers import wiring
+from workers.gateway.app import Gateway
+from workers.settings import Settings
+
+log = logging.getLogger("workers.gateway")
+
+DRAIN_SECONDS = 3
+"""How long a stop waits for answers under way; those who follow events never end by themselves."""
+
+
+async def _serve() -> None:
+    settings = Settings.load()
+    if settings.gateway_token is None:
+        raise InvalidSettings(
+            "The gateway has no token.",
+            hint="Set HIBERNAUT_GATEWAY_TOKEN, or HIBERNAUT_GATEWAY_TOKEN_FILE to its file.",
+        )
+    listen = settings.gateway_listen
+    if not listen.loopback:
+        log.warning("listening on %s: put TLS in front, the token travels in the clear", listen.host)
+    temporal = await connect(settings.connection)
+    store = wiring.open_store(settings)
+    sandboxes = wiring.sandboxes(settings)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn stops at these, then raises them again for whoever was there before it: that must not be the default,
+        # which ends the process on the spot.
+        asyncio.get_running_loop().add_signal_handler(number, log.info, "the gateway stops")
+    try:
+        gateway = Gateway(
+            temporal=temporal,
+            store=store,
+            snapshots=wiring.snapshot_engine(settings, store),
+            sandboxes=sandboxes,
+            transcript=wiring.transcript(store),
+            host_id=settings.host_id,
+            token=settings.gateway_token,
+            max_upload_bytes=settings.max_upload_bytes,
+        )
+        config = uvicorn.Config(
+            gateway.app(),
+            host=listen.host,
+            port=listen.port,
+            log_config=None,
+            # A request line may hold what is nobody's business; errors are logged by us.
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        log.info("gateway for host %s listens on http://%s:%d", settings.host_id, listen.host, listen.port)
+        await uvicorn.Server(config).serve()
+    finally:
+        await sandboxes.close()
+        await store.close()
+
+
+def main() -> int:
+    """Run; 0 after a signal, 1 when it cannot start, with the reason as a sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_serve())
+    except (HibernautError, HibernautActivityError) as error:
+        print(f"The gateway cannot start. {error}", file=sys.stderr)  # noqa: T201  # said to whoever started it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Files of an agent: from its container when that runs here, else from its newest snapshot."""
+
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from activities.errors import HibernautActivityError, SandboxLost
+from activities.ports.sandbox import Sandboxes
+from activities.ports.snapshots import SnapshotEngine
+from activities.ports.store import ObjectStore
+from hibernaut._temporal import Workflows
+from hibernaut.client import AgentClient
+from hibernaut.contracts import PutFile, PutFileResult, StoreKeys
+from hibernaut.errors import FileTooLarge, HibernautError, InvalidRequest, RequestRejected, SandboxAsleep
+from hibernaut.models import AgentStatus, FileEntry
+from workers.gateway import requests
+from workers.gateway.problems import from_activity, rejected
+from workers.gateway.streams import streamed
+
+log = logging.getLogger(__name__)
+
+PUT_SECONDS = 240.0
+"""How long a write waits for the agent: it may have to wake first."""
+SOURCE = "X-Hibernaut-Source"
+Source = Literal["container", "snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The routes under `/v1/agents/{id}/files`."""
+
+    agents: AgentClient
+    workflows: Workflows
+    store: ObjectStore
+    snapshots: SnapshotEngine
+    sandboxes: Sandboxes | None
+    host_id: str
+    max_upload_bytes: int
+
+    async def list(self, request: Request) -> Response:
+        """GET: the entries of a directory."""
+        name = requests.agent_id(request)
+        path = requests.path(requests.query(request), default="/")
+        status = await self.agents.get(name).status()
+        try:
+            source, entries = await self._entries(status, path)
+        except HibernautActivityError as error:
+            raise from_activity(error, path) or error from error
+        body = {"path": path, "source": source, "entries": [entry.model_dump(mode="json") for entry in entries]}
+        # json.dumps writes names that are not UTF-8 as escaped surrogates, which is how clients read them back.
+        return Response(json.dumps(body), media_type="application/json", headers={SOURCE: source})
+
+    async def read(self, request: Request) -> Response:
+        """GET: a file's bytes."""
+        name = requests.agent_id(request)
+        path = requests.path(requests.query(request))
+        status = await self.agents.get(name).status()
+        try:
+            return await self._content(status, path)
+        except HibernautActivityError as error:
+            raise from_activity(error, path) or error from error
+
+    async def write(self, request: Request) -> Response:
+        """PUT: the body becomes the file."""
+        name = requests.agent_id(request)
+        parameters = requests.query(request)
+        path, mode = requests.path(parameters), requests.mode(parameters)
+        if path == "/":
+            raise InvalidRequest("The path / is a directory.")
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("Files can only be written under names that are UTF-8.") from error
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_upload_bytes:
+            raise self._too_large()
+        status = await self.agents.get(name).status()
+        await self.workflows.raise_if_closed(name)
+        key = StoreKeys.upload(status.agent_uid, uuid.uuid4().hex)
+        try:
+            await self.store.put_stream(key, self._limited(request))
+            result = await self.workflows.update(
+                name, "put_file", [PutFile(upload_ref=key, path=path, mode=mode)], PutFileResult, seconds=PUT_SECONDS
+            )
+        except RequestRejected as error:
+            raise rejected(error, path) from error
+        except ClientDisconnect:
+            log.info("an upload to %s was broken off by its client", name)
+            return Response(status_code=400)
+        finally:
+            await self._discard(key)
+        return Response(result.model_dump_json(), media_type="application/json")
+
+    async def _entries(self, status: AgentStatus, path: str) -> "tuple[Source, list[FileEntry]]":
+        if (sandbox_id := self._here(status)) and self.sandboxes is not None:
+            try:
+                return "container", await self.sandboxes.list_files(sandbox_id, path)
+            except SandboxLost as error:
+                log.info("reading the snapshot instead: %s", error)
+        return "snapshot", await self.snapshots.list_files(_snapshot(status), path)
+
+    async def _content(self, status: AgentStatus, path: str) -> Response:
+        if (sandbox_id := self._here(status)) and self.sandboxes is not None:
+            try:
+                chunks = self.sandboxes.read_file(sandbox_id, path)
+                return await streamed(chunks, headers={SOURCE: "container"})
+            except SandboxLost as error:
+                log.info("reading the snapshot instead: %s", error)
+        chunks = self.snapshots.open_file(_snapshot(status), path)
+        return await streamed(chunks, headers={SOURCE: "snapshot"})
+
+    def _here(self, status: AgentStatus) -> str | None:
+        lease = status.lease
+        return lease.sandbox_id if lease is not None and lease.host_id == self.host_id else None
+
+    async def _limited(self, request: Request) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > self.max_upload_bytes:
+                raise self._too_large()
+            yield chunk
+
+    async def _discard(self, key: str) -> None:
+        try:
+            await self.store.delete([key])
+        except HibernautActivityError as error:
+            # It goes with the agent at the latest; the write itself has its own outcome.
+            log.warning("an upload was left behind: %s", error)
+
+    def _too_large(self) -> HibernautError:
+        return FileTooLarge(
+            f"The gateway takes files of at most {self.max_upload_bytes:,} bytes.",
+            hint="HIBERNAUT_MAX_UPLOAD_MB raises the limit; or split the file.",
+        )
+
+
+def _snapshot(status: AgentStatus) -> str:
+    if status.snapshot is None:
+        raise SandboxAsleep(
+            f"Agent {status.agent_id} has no snapshot: it changed nothing over its image yet, or runs elsewhere.",
+            hint="Wake it to read the image's own files.",
+        )
+    return status.snapshot.ref

@@ -1,0 +1,58 @@
+"""Deletes the Temporal runs of an agent."""
+
+import asyncio
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+LOOKS = 60
+PAUSE_S = 0.5
+
+
+class RunEraser:
+    """Deletes runs and waits until none is to be seen: deletion is asynchronous on the server."""
+
+    def __init__(self, client: Client) -> None:
+        """Use this client's namespace."""
+        self._client = client
+
+    async def erase(self, agent_id: str) -> int:
+        """Delete every run of a workflow id; the number of runs.
+
+        Raises:
+            TimeoutError: The server still lists runs after half a minute; the same call goes on.
+        """
+        runs: set[str] = set()
+        quoted = agent_id.replace("\\", "\\\\").replace("'", "\\'")
+        for _ in range(LOOKS):
+            left = [found.run_id async for found in self._client.list_workflows(f"WorkflowId = '{quoted}'")]
+            if not left and not await self._known(agent_id):
+                return len(runs)
+            for run_id in set(left) - runs:
+                await self._delete(agent_id, run_id)
+            runs.update(left)
+            await asyncio.sleep(PAUSE_S)
+        raise TimeoutError(f"Temporal still lists runs of {agent_id}")
+
+    async def _known(self, agent_id: str) -> bool:
+        try:
+            await self._client.get_workflow_handle(agent_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def _delete(self, agent_id: str, run_id: str) -> None:
+        try:
+            await self._client.workflow_service.delete_workflow_execution(
+                DeleteWorkflowExecutionRequest(
+                    namespace=self._client.namespace,
+                    workflow_execution=WorkflowExecution(workflow_id=agent_id, run_id=run_id),
+                )
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
