@@ -57,7 +57,7 @@ bench: setup ## the benchmarks; results in benchmarks/results
 
 lock: venv ## write requirements/lock.txt anew (ARGS=--upgrade takes newer releases)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --custom-compile-command "make lock" --extra cli --group worker --group stack --group dev \
+	    --custom-compile-command "make lock" --extra cli --group worker --group stack --group demo --group dev \
 	    --output-file requirements/lock.txt $(ARGS) pyproject.toml
 	@deploy/setup/run venv
 

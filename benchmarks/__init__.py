@@ -1,0 +1,1 @@
+"""Benchmarks: each writes a JSON file and a Markdown table of it into `benchmarks/results/`."""

@@ -31,6 +31,8 @@ _EXTRACT_LATER = f"{_EXTRACT} --checkpoint=1 --checkpoint-action=echo=ready"
 _REMOVE = WAIT + 'cd / && head -c "$1" | xargs -0 -r rm -rf --one-file-system --'
 _TOOLS = (b"bin/", b"sbin/", b"lib", b"usr/bin/", b"usr/sbin/", b"usr/lib")
 _REPORT_EVERY = 200
+_FILLERS = 16
+"""Records sent to have tar read one: `head` holds some back."""
 
 
 class ApiRestore:
@@ -57,7 +59,7 @@ class ApiRestore:
         later = [entry for path, entry in wanted.items() if path in touched and entry.kind is Kind.DIRECTORY]
         last = b"".join(member_header(entry) for entry in sorted(later))
         last += bytes(-(len(last) + len(END)) % RECORD) + END
-        first = filler()
+        first = filler() * _FILLERS
         with self._exec(_EXTRACT_LATER, len(first) + len(last)) as finishing:
             finishing.send(first)
             finishing.wait_for_complaint()

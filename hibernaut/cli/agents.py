@@ -218,25 +218,34 @@ async def _converse(
         return await agent.send(text, message_id=message_id, timeout=timeout)
     begin = (await agent.status()).last_event if since is None else since
     ticket = await agent.post(text, message_id=message_id)
-    watch = asyncio.create_task(_watch(agent, begin))
+    watch = asyncio.create_task(_watch(agent, begin, ticket.message_id))
+    patience = LAST_LOOK
     try:
-        return await agent.wait(ticket.message_id, timeout=timeout)
+        reply = await agent.wait(ticket.message_id, timeout=timeout)
+        patience = TURN_END
+        return reply
     finally:
-        # The turn's last events are told a moment after its answer can be read.
         with contextlib.suppress(TimeoutError, HibernautError):
-            await asyncio.wait_for(watch, LAST_LOOK)
+            await asyncio.wait_for(watch, patience)
 
 
+TURN_END = 5.0
+"""Longest wait, in seconds, for the event that ends a turn once its answer is there."""
 LAST_LOOK = 0.4
-"""Seconds for the last events of a turn to be shown after its answer."""
+"""The same when there is no answer: whatever else happened is shown if it comes at once."""
 
 
-async def _watch(agent: AgentHandle, since: int) -> None:
+async def _watch(agent: AgentHandle, since: int, message_id: str) -> None:
     async for event in agent.events(since):
         answer = event.kind is EventKind.REPLY and not event.data.get("tool_calls")
         if not answer and event.kind is not EventKind.MESSAGE:
             # The message is what was just typed, and the answer goes to standard output.
             show_event(event, err=True)
+        if (
+            event.kind in {EventKind.TURN_FINISHED, EventKind.INTERRUPTED}
+            and event.data.get("message_id") == message_id
+        ):
+            return
 
 
 def _show_reply(reply: Reply) -> None:

@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from hibernaut import contracts as c
 from hibernaut.models import Event, LeaseStatus, Usage
+from workers.interceptor import ErrorInterceptor
 from workflows.agent import AgentWorkflow
 from workflows.delete import DeleteAgentWorkflow
 
@@ -164,6 +165,7 @@ async def working(client: Client, script: Script) -> AsyncGenerator[None]:
         workflows=[AgentWorkflow, DeleteAgentWorkflow],
         activities=script.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[ErrorInterceptor()],
     )
     async with agents, Worker(client, task_queue=c.PLACEMENT_QUEUE, activities=[script.choose]):
         yield

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -22,6 +22,13 @@ from hibernaut.models import AgentStatus, Answer, AnswerState, SendRequest, Tick
 from tests.workflows.world import HOST, World
 from workers.registry import WORKFLOWS, workflow_runner
 
+SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (
+    SearchAttributeKey.for_keyword("HibernautState"),
+    SearchAttributeKey.for_keyword("HibernautHost"),
+    SearchAttributeKey.for_keyword("HibernautModel"),
+    SearchAttributeKey.for_int("HibernautSteps"),
+    SearchAttributeKey.for_int("HibernautRecoveries"),
+)
 TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
 
 
@@ -34,13 +41,7 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
         await environment.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(
                 namespace=environment.client.namespace,
-                search_attributes={
-                    "HibernautState": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-                    "HibernautHost": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-                    "HibernautModel": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-                    "HibernautSteps": IndexedValueType.INDEXED_VALUE_TYPE_INT,
-                    "HibernautRecoveries": IndexedValueType.INDEXED_VALUE_TYPE_INT,
-                },
+                search_attributes={key.name: key.indexed_value_type for key in SEARCH_ATTRIBUTES},
             )
         )
         yield environment

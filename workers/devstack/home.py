@@ -27,6 +27,8 @@ class ConnectionFile:
     s3_endpoint: str
     pid: int
     """The process that runs the stack."""
+    providers: str
+    """The file of model providers that the worker reads; empty without a worker."""
 
     @classmethod
     def read(cls, home: Path) -> Self | None:

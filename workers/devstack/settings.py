@@ -39,6 +39,7 @@ PORT_VARIABLES = {
     "ui": "HIBERNAUT_UI_PORT",
     "store": "HIBERNAUT_S3_PORT",
     "gateway": "HIBERNAUT_GATEWAY_PORT",
+    "scripted": "HIBERNAUT_SCRIPTED_PORT",
 }
 
 
@@ -50,6 +51,8 @@ class Ports:
     ui: int = 8233
     store: int = 8333
     gateway: int = 8484
+    scripted: int = 8585
+    """Where the worker looks for a scripted model; whoever has a script serves it there, such as the demo."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

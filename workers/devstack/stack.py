@@ -17,6 +17,7 @@ from workers.devstack import seaweed, temporal
 from workers.devstack.child import Child, Say
 from workers.devstack.errors import PortInUse
 from workers.devstack.home import ConnectionFile, HomeLock
+from workers.devstack.providers import providers_file
 from workers.devstack.settings import (
     ALL,
     CHECKOUT,
@@ -76,6 +77,7 @@ class DevStack:
         self._say = say
         self._lock = HomeLock(self.home)
         self._children: dict[Component, Child] = {}
+        self._providers = ""
 
     @property
     def temporal_address(self) -> str:
@@ -215,6 +217,7 @@ class DevStack:
                 return False
 
         env = {**worker_environment(os.environ), **self.env, **self._settings}
+        self._providers = env["HIBERNAUT_PROVIDERS"] = str(providers_file(self.home, self.ports, env))
         child = self._child(Component.WORKER, [sys.executable, "-m", "workers"], env)
         await child.start(polls, timeout=_START_SECONDS)
 
@@ -274,6 +277,7 @@ class DevStack:
             store=env["HIBERNAUT_STORE"],
             s3_endpoint=env["AWS_ENDPOINT_URL_S3"],
             pid=os.getpid(),
+            providers=self._providers,
         ).write(self.home)
 
 

@@ -1,0 +1,23 @@
+"""`python -m benchmarks [NAME ...]`: run all benchmarks, or the named ones."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+from benchmarks import bench_steps
+
+BENCHMARKS: Mapping[str, Callable[[], None]] = {"steps": bench_steps.main}
+
+
+def main(names: list[str]) -> int:
+    """Run them; 2 for a name that is none."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"There is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}.", file=sys.stderr)
+        return 2
+    for name in names or list(BENCHMARKS):
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

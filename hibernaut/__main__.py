@@ -1,0 +1,5 @@
+"""`python -m hibernaut`: the command line."""
+
+from hibernaut.cli import main
+
+main()

@@ -1,0 +1,209 @@
+"""The command line as a process of its own, against a real workflow and a real gateway."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hibernaut import AgentState
+from tests.integration.gateway_world import TOKEN, World, gateway_world
+from tests.support.scripted_agents import Script, temporal_server, working
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs the command line with the world's addresses."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self.folder = folder
+        self.name = f"agent-{uuid.uuid4().hex[:8]}"
+        config = world.agents.temporal.service_client.config
+        self._env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(CHECKOUT),
+            "TEMPORAL_ADDRESS": config.target_host,
+            "TEMPORAL_NAMESPACE": world.agents.temporal.namespace,
+            "HIBERNAUT_GATEWAY_URL": world.url,
+            "HIBERNAUT_GATEWAY_TOKEN": TOKEN,
+        }
+
+    async def __call__(self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "hibernaut",
+            *arguments,
+            cwd=self.folder,
+            env=self._env | (env or {}),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        assert b"Traceback" not in err, err.decode()
+        return Done(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    script = Script()
+    folder = tmp_path_factory.mktemp("store")
+    async with (
+        temporal_server() as server,
+        working(server.client, script),
+        gateway_world(server.client, script, folder) as one,
+    ):
+        yield one
+
+
+@pytest.fixture
+def cli(world: World, tmp_path: Path) -> Shell:
+    return Shell(world, tmp_path)
+
+
+async def test_a_whole_life(cli: Shell) -> None:
+    name = cli.name
+    done = await cli("run", name, "hello", "--model", "scripted")
+    assert (done.code, done.out, done.err) == (0, "you said hello\n", "")
+    # There it is already: the same command sends to it.
+    assert (await cli("run", name, "-", "--model", "scripted", stdin=b"from stdin")).out == "you said from stdin\n"
+    told = json.loads((await cli("send", name, "again", "-o", "json")).out)
+    assert (told["text"], told["turn"]) == ("you said again", 3)
+    status = json.loads((await cli("status", name, "-o", "json")).out)
+    assert (status["state"], status["turn"]) == ("idle", 3)
+    assert "you said again" not in (await cli("status", name)).out
+    assert (await cli("hibernate", name)).out == f"Agent {name} is hibernated.\n"
+    assert (await cli("wake", name)).out == f"Agent {name} is idle.\n"
+    assert (await cli("pause", name, "--reason", "for a test")).out == f"Agent {name} is paused (for a test).\n"
+    paused = await cli("send", name, "waits")
+    assert (paused.code, "is paused: for a test" in paused.err) == (1, True)
+    assert (await cli("resume", name)).code == 0
+    assert (await cli("close", name)).out == f"Agent {name} is closed.\n"
+    assert (await cli("send", name, "late")).code == 1
+    lines = (await cli("follow", name, "-o", "json")).out.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert (await cli("delete", name)).code == 2
+    assert (await cli("delete", name, "--yes")).out == f"Deleted agent {name}.\n"
+
+
+async def test_start_with_a_spec_file_and_a_message(cli: Shell) -> None:
+    (cli.folder / "spec.yaml").write_text("model: scripted\nsandbox: {image: i}\n")
+    started = await cli("start", cli.name, "-f", "spec.yaml", "--image", "j", "-m", "first", "-o", "json")
+    assert started.code == 0, started.err
+    message_id = json.loads(started.out)["message_id"]
+    agent = cli.world.agents.get(cli.name)
+    assert (await agent.wait(message_id)).text == "you said first"
+    assert (await agent.status()).spec.sandbox.image == "j"
+    again = await cli("start", cli.name, "--model", "m")
+    assert (again.code, f"There is an agent '{cli.name}' already." in again.err) == (1, True)
+
+
+async def test_events_may_be_shown_beside_the_answer(cli: Shell) -> None:
+    done = await cli("run", cli.name, "hello", "--model", "scripted", "--events")
+    assert done.out == "you said hello\n"
+    assert "turn 1" in done.err
+
+
+async def test_a_ticket_instead_of_an_answer(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    done = await cli("send", cli.name, "hello", "--no-wait", "--message-id", "mine")
+    assert done.out == "mine\n"
+    assert (await cli("send", cli.name, "hello", "--message-id", "mine")).out == "you said hello\n"
+
+
+async def test_listing(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    async with asyncio.timeout(30):
+        while cli.name not in (listed := await cli("ls")).out:
+            await asyncio.sleep(0.1)
+    assert listed.out.splitlines()[0].split() == ["NAME", "STATE", "MODEL", "ACTIVE"]
+    every = json.loads((await cli("ls", "-o", "json")).out)
+    assert AgentState.IDLE in {one["state"] for one in every if one["agent_id"] == cli.name}
+    assert (await cli("ls", "--state", "recovering")).out == ""
+
+
+async def test_files_go_both_ways(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    (cli.folder / "data.bin").write_bytes(bytes(range(256)))
+    assert (await cli("files", "put", cli.name, "data.bin", "/in/")).out == "/in/data.bin: 256 B\n"
+    assert (await cli("files", "get", cli.name, "/in/data.bin", "copy.bin")).out == "copy.bin: 256 B\n"
+    assert (cli.folder / "copy.bin").read_bytes() == bytes(range(256))
+    assert (await cli("files", "put", cli.name, "-", "/in/text", stdin=b"piped\n")).code == 0
+    assert (await cli("files", "cat", cli.name, "/in/text")).out == "piped\n"
+    listed = json.loads((await cli("files", "ls", cli.name, "/in", "-o", "json")).out)
+    assert {"/in/data.bin", "/in/text"} <= {one["path"] for one in listed}
+    assert "-rw-r--r--" in (await cli("files", "ls", cli.name, "/in")).out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "nobody"),
+        ("send", "nobody", "x"),
+        ("follow", "nobody"),
+        ("hibernate", "nobody"),
+        ("delete", "nobody", "--yes"),
+        ("files", "cat", "nobody", "/x"),
+        ("files", "ls", "nobody"),
+    ],
+)
+async def test_an_unknown_agent_ends_with_3(cli: Shell, arguments: tuple[str, ...]) -> None:
+    done = await cli(*arguments)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("error: There is no agent 'nobody'.")
+
+
+async def test_a_missing_file_ends_with_3(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    await cli("wake", cli.name)
+    done = await cli("files", "get", cli.name, "/none")
+    assert (done.code, "/none" in done.err) == (3, True)
+    assert not (cli.folder / "none").exists()
+
+
+async def test_a_wrong_token_is_told(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    done = await cli("files", "ls", cli.name, env={"HIBERNAUT_GATEWAY_TOKEN": "wrong"})
+    assert (done.code, "HIBERNAUT_GATEWAY_TOKEN" in done.err) == (1, True)
+
+
+async def test_an_oversized_message_names_both_sizes(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    done = await cli("send", cli.name, "-", stdin=b"x" * 1_000_001)
+    assert done.code == 2
+    assert "1,000,001" in done.err
+    assert "1,000,000" in done.err
+    assert (await cli("send", cli.name, "usable still")).out == "you said usable still\n"
+
+
+async def test_a_reader_that_goes_away_is_no_error_to_see(cli: Shell) -> None:
+    await cli("run", cli.name, "hello", "--model", "scripted")
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m hibernaut follow {cli.name} --no-follow | head -n 1",
+        cwd=cli.folder,
+        env=cli._env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert len(out.splitlines()) == 1
+    assert err == b""

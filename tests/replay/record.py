@@ -1,0 +1,134 @@
+"""Records the histories that `test_replay.py` replays: `python -m tests.replay.record`.
+
+Record anew only for a new scenario, or a change that is versioned: an old history is a sleeping agent of an old release.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from hibernaut import contracts as c
+from hibernaut.models import AgentState
+from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
+from tests.workflows.world import HOST, World, say, shell
+from workers.registry import WORKFLOWS, workflow_runner
+
+HISTORIES = Path(__file__).parent / "histories"
+TEMPORAL = Path(sys.executable).with_name("temporal")
+
+Agent = WorkflowHandle[Any, Any]
+
+
+async def plain(rig: Rig) -> Agent:
+    """A turn with two commands, another without."""
+    rig.world.script = [shell("echo 1", "echo 2"), say("done"), say("again")]
+    agent = await rig.start(instructions="be brief")
+    await rig.ask(agent, "go")
+    await rig.ask(agent, "x" * 10_000)
+    return agent
+
+
+async def recovery(rig: Rig) -> Agent:
+    """A container lost between turns, another under a command, a snapshot that fails once."""
+    rig.world.script = [shell("1"), say("one"), shell("2"), shell("3"), say("two")]
+    rig.world.snapshot_errors = [ApplicationError("disk full", type="CaptureError", non_retryable=True)]
+    rig.world.lose_during_exec = 2
+    agent = await rig.start()
+    ticket = await rig.send(agent, "go")
+    await rig.until(agent, state=AgentState.PAUSED)
+    await rig.order(agent, "resume")
+    await rig.answer(agent, ticket.message_id)
+    rig.world.live.clear()
+    await rig.ask(agent, "go on")
+    return agent
+
+
+async def sleeping(rig: Rig) -> Agent:
+    """Hibernated, woken by a message, hibernated by the idle timer, a file put, closed."""
+    rig.world.script = [shell("1"), say("one"), shell("2"), say("two")]
+    agent = await rig.start(idle_timeout=1)
+    await rig.ask(agent, "go")
+    await rig.order(agent, "hibernate")
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    await rig.ask(agent, "wake")
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    handle = rig.client.get_workflow_handle(agent.id)
+    await handle.execute_update("put_file", c.PutFile(upload_ref="up", path="/x"), result_type=c.PutFileResult)
+    await rig.order(agent, "close")
+    await handle.result()
+    return agent
+
+
+async def steered(rig: Rig) -> Agent:
+    """Paused, resumed, interrupted in a command and in a model call."""
+    rig.world.script = [shell("sleep 1000"), say("later")]
+    rig.world.block_exec = True
+    agent = await rig.start()
+    await rig.send(agent, "go", "m1")
+    await rig.world.blocked.wait()
+    await rig.order(agent, "interrupt")
+    await rig.answer(agent, "m1")
+    await rig.order(agent, "pause", "lunch")
+    await rig.send(agent, "hello", "m2")
+    rig.world.blocked.clear()
+    rig.world.block_model = True
+    await rig.order(agent, "resume")
+    await rig.world.blocked.wait()
+    await rig.order(agent, "interrupt")
+    await rig.answer(agent, "m2")
+    rig.world.block_model = False
+    await rig.ask(agent, "and now?")
+    return agent
+
+
+SCENARIOS: tuple[Callable[[Rig], Awaitable[Agent]], ...] = (plain, recovery, sleeping, steered)
+
+
+async def record() -> None:
+    """Run every scenario on a real server and write the history of each of its runs."""
+    HISTORIES.mkdir(exist_ok=True)
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(TEMPORAL),
+        data_converter=pydantic_data_converter,
+        search_attributes=list(SEARCH_ATTRIBUTES),
+    )
+    async with environment:
+        for scenario in SCENARIOS:
+            world = World()
+            activities = list(world.activities())
+            client = environment.client
+            async with (
+                Worker(
+                    client,
+                    task_queue=c.TASK_QUEUE,
+                    workflows=list(WORKFLOWS),
+                    activities=activities,
+                    workflow_runner=workflow_runner(),
+                ),
+                Worker(client, task_queue=c.host_queue(HOST), activities=activities),
+                Worker(client, task_queue=c.PLACEMENT_QUEUE, activities=activities),
+            ):
+                agent = await scenario(Rig(environment, world))
+                await _write(environment, agent.id, str(getattr(scenario, "__name__", "scenario")))
+
+
+async def _write(environment: WorkflowEnvironment, agent_id: str, name: str) -> None:
+    await asyncio.sleep(1)  # visibility follows
+    runs = [run async for run in environment.client.list_workflows(f"WorkflowId = '{agent_id}'")]
+    for number, run in enumerate(sorted(runs, key=lambda found: found.start_time), start=1):
+        handle = environment.client.get_workflow_handle(agent_id, run_id=run.run_id)
+        history = await handle.fetch_history()
+        (HISTORIES / f"{name}-{number}.json").write_text(history.to_json())
+        print(f"{name}-{number}: {len(history.events)} events")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())
