@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.errors import HibernautActivityError, ModelUnavailable
@@ -24,9 +24,8 @@ class _Inbound(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         except HibernautActivityError as error:
             activity.logger.warning("%s: %s", error.code, error)
-            raise as_failure(error) from error
-        except (ApplicationError, CancelledError):
-            raise
+            # The sentence is enough for the history; the trace is in the log.
+            raise as_failure(error) from None
 
 
 def as_failure(error: HibernautActivityError) -> ApplicationError:

@@ -1,6 +1,6 @@
 """What a failed activity means to a workflow."""
 
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 
 def code_of(error: ActivityError) -> str:
@@ -12,16 +12,7 @@ def code_of(error: ActivityError) -> str:
 
 
 def reason_of(error: ActivityError) -> str:
-    """A sentence for people: the innermost message, without the wrapping."""
-    cause: BaseException | None = error
-    message = str(error)
-    while cause is not None:
-        if isinstance(cause, FailureError) and cause.message:
-            message = cause.message
-        cause = cause.__cause__
+    """A sentence for people: what the activity raised, without Temporal's wrapping."""
+    cause = error.cause
+    message = cause.message if isinstance(cause, FailureError) and cause.message else str(error)
     return message.rstrip(". \n")
-
-
-def is_cancelled(error: ActivityError) -> bool:
-    """Whether the activity ended because the workflow asked it to."""
-    return isinstance(error.cause, CancelledError)

@@ -27,7 +27,7 @@ class ConnectionFile:
     s3_endpoint: str
     pid: int
     """The process that runs the stack."""
-    providers: str
+    providers: str = ""
     """The file of model providers that the worker reads; empty without a worker."""
 
     @classmethod

@@ -23,7 +23,7 @@ def providers_file(home: Path, ports: Ports, environ: Mapping[str, str]) -> Path
     if named := environ.get("HIBERNAUT_PROVIDERS"):
         return Path(named).absolute()
     default: dict[str, Any] = {}
-    if environ.get("OPENAI_API_KEY"):
+    if environ.get("OPENAI_API_KEY", "").strip():
         default["api_key_env"] = "OPENAI_API_KEY"
     for field, variable in (("base_url", "OPENAI_BASE_URL"), ("wire", "HIBERNAUT_WIRE")):
         if value := environ.get(variable):
