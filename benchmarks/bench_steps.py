@@ -1,8 +1,8 @@
 """What a step costs beside the model and the command: time, events, history bytes; and the way to the first exec.
 
-One agent takes many steps of one shell call (`true`) each, against real Temporal, S3 and Docker; the worker is a process
-of its own. Overhead is the time from one kept reply to the next, less what the provider took and less what the command
-took.
+One agent takes many steps of one shell call (`true`) each, against real Temporal, S3 and Docker; the worker is a
+process of its own. Overhead is the time from one kept reply to the next, less what the provider took and less what the
+command took.
 """
 
 import asyncio
@@ -167,7 +167,10 @@ def _report(costs: Sequence[StepCost], overheads: Sequence[float], first: dict[s
             (f"history bytes of a step, at step {point}", f"{middle([cost.size for cost in some]):.0f}", str(len(some)))
             for point, some in around.items()
         ),
-        *((f"message to first exec, {name} agent, ms", f"{middle(times)}", str(FIRST_RUNS)) for name, times in first.items()),
+        *(
+            (f"message to first exec, {name} agent, ms", f"{middle(times)}", str(FIRST_RUNS))
+            for name, times in first.items()
+        ),
     ]
     write("steps", figures, rows)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import docker
 import requests
@@ -57,7 +57,7 @@ class Daemon:
         # docker-py's own stream leaves its socket to the garbage collector.
         connection = self.streams.exec_start(exec_id, socket=True)
         try:
-            pieces: Iterator[tuple[int, bytes]] = frames_iter(connection, tty=False)
+            pieces = cast("Iterator[tuple[int, bytes]]", frames_iter(connection, tty=False))
             for number, data in pieces:
                 yield _STREAMS[number], data
         finally:

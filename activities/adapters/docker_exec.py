@@ -179,7 +179,8 @@ def _parts(command: str) -> list[str]:
         raise InvalidCommand(f"the command is not valid Unicode: {error}") from error
     if size > MAX_COMMAND_BYTES:
         raise InvalidCommand(
-            f"the command has {size} bytes and the limit is {MAX_COMMAND_BYTES}; write a long text into a file in several commands"
+            f"the command has {size} bytes and the limit is {MAX_COMMAND_BYTES}; "
+            "write a long text into a file in several commands"
         )
     step = PART_BYTES // 4
     return [command[start : start + step] for start in range(0, len(command), step)] or [""]

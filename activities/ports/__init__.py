@@ -1,0 +1,1 @@
+"""Ports: what activities need of the world, as protocols."""

@@ -70,7 +70,7 @@ def run(  # noqa: PLR0913  # a command's options are its parameters
     events: Events = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Start the agent unless it is there, send a message, print the answer."""
+    """Send a message, starting the agent if need be."""
     del output
     message = read_text(text)
 
@@ -157,7 +157,7 @@ def follow(
     no_follow: Annotated[bool, typer.Option("--no-follow", help="End with the newest event.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Show what an agent did and does, until it is closed or you interrupt."""
+    """Show what an agent did and does, live."""
     del output
 
     async def work(client: AgentClient) -> None:

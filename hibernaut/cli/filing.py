@@ -15,7 +15,7 @@ from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
 from hibernaut.models import FileEntry
 
-app = typer.Typer(help="List, read and write the files of an agent's computer.", no_args_is_help=True)
+app = typer.Typer(help="List, read, write an agent's files.", no_args_is_help=True)
 
 Remote = Annotated[str, typer.Argument(metavar="PATH", help="An absolute path in the agent's computer.")]
 CHUNK = 256 * 1024

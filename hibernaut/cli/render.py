@@ -7,7 +7,7 @@ from rich.text import Text
 
 from hibernaut.cli.console import clean, session, size
 from hibernaut.client import AgentSummary
-from hibernaut.models import AgentState, AgentStatus, Event, EventKind, FileEntry, FileType
+from hibernaut.models import AgentState, AgentStatus, AnswerState, Event, EventKind, FileEntry, FileType
 
 STATE_STYLE = {
     AgentState.RUNNING: "bold green",
@@ -50,25 +50,45 @@ TYPE_LETTER = {
 }
 
 
-def event_line(event: Event) -> Text:
-    """One event on one line: when, where in the work, what."""
+def event_line(event: Event, width: int | None = None) -> Text:
+    """One event on one line: when, where in the work, what; cut to a terminal's width, how it ended kept."""
     mark, style = MARKS.get(event.kind, (" ", "default"))
-    summary = clean(event.summary).replace("\n", " ")
+    what, end = _told(event)
     if event.kind is EventKind.COMMAND:
-        summary = summary.removeprefix("$ ")
         style = style if event.data.get("exit_code") == 0 else "red"
     elif event.kind is EventKind.REPLY and event.data.get("tool_calls"):
         style = "dim"
     step = f"{event.turn}.{event.step}" if event.turn else ""
-    line = Text(f"{event.at.astimezone():%H:%M:%S} ", style="dim")
-    line.append(f"{step:>6} ", style="dim")
-    return line.append(f"{mark} {summary}", style=style)
+    line = Text(f"{event.at.astimezone():%H:%M:%S} {step:>6} ", style="dim")
+    body = Text(f"{mark} {what}", style=style)
+    if width is not None:
+        body.truncate(max(20, width - line.cell_len - len(end)), overflow="ellipsis")
+    return line.append_text(body).append(end, style=style if style == "red" else "dim")
+
+
+def _told(event: Event) -> tuple[str, str]:
+    """What happened, and how it ended, which must not be cut off."""
+    summary = " ".join(clean(event.summary).split())
+    duration = event.data.get("duration_ms")
+    took = f" in {_duration(duration)}" if isinstance(duration, int) else ""
+    match event.kind:
+        case EventKind.COMMAND:
+            command = " ".join(clean(str(event.data.get("command", ""))).split())
+            kind, code = event.data.get("kind"), event.data.get("exit_code")
+            if not command or kind is None:
+                return summary.removeprefix("$ "), ""
+            return command, f"  -> {f'exit {code}' if code is not None else kind}{took}"
+        case EventKind.TURN_FINISHED if event.data.get("state") == AnswerState.DONE:
+            steps = event.data.get("steps")
+            return f"turn {event.turn} done{took}, {_count(steps if isinstance(steps, int) else 0, 'step')}", ""
+        case _:
+            return summary, ""
 
 
 def agents_table(agents: list[AgentSummary]) -> Table:
     """The table of `ls`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("NAME", "STATE", "MODEL", "ACTIVE"):
+    for column in ("NAME", "STATE", "MODEL", "SINCE"):
         table.add_column(column, overflow="fold")
     for agent in agents:
         table.add_row(
@@ -136,7 +156,8 @@ def files_table(entries: list[FileEntry]) -> Table:
 
 def show_event(event: Event, *, err: bool = False) -> None:
     """Print one event, to standard error when the output belongs to something else."""
-    (session.err if err else session.out).print(event_line(event))
+    console = session.err if err else session.out
+    console.print(event_line(event, console.width if console.is_terminal else None))
 
 
 def _mode(entry: FileEntry) -> str:
@@ -146,6 +167,12 @@ def _mode(entry: FileEntry) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(milliseconds: int) -> str:
+    if milliseconds < 1000:  # noqa: PLR2004  # from a second on, seconds
+        return f"{milliseconds} ms"
+    return f"{milliseconds / 1000:.1f} s"
 
 
 def _ago(moment: datetime) -> str:

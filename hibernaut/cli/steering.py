@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 
 def hibernate(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
-    """Give the container up and keep the state, as soon as no turn runs."""
+    """Give the container up, keep the state."""
     del output
     _steer(name, lambda agent: agent.hibernate(wait=not no_wait, timeout=timeout))
 
 
 def wake(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
-    """Restore the container now rather than with the next message."""
+    """Restore the container without a message."""
     del output
     _steer(name, lambda agent: agent.wake(wait=not no_wait, timeout=timeout))
 
@@ -55,7 +55,7 @@ def resume(name: Name, output: Output = Format.TEXT) -> None:
 
 
 def close(name: Name, *, no_wait: NoWait = False, timeout: Seconds = None, output: Output = Format.TEXT) -> None:
-    """End an agent; its files and events stay readable."""
+    """End an agent; its files stay readable."""
     del output
     _steer(name, lambda agent: agent.close(wait=not no_wait, timeout=timeout))
 
@@ -66,7 +66,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Delete an agent and all it has: container, snapshots, transcript, output, history."""
+    """Delete an agent and all it has."""
     del output
     if not yes:
         if not sys.stdin.isatty():

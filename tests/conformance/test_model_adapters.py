@@ -378,6 +378,11 @@ async def test_a_malformed_stream_is_worth_a_retry(wire: Wire, body: str) -> Non
         assert (await talk.ask()).text == "Whole."
 
 
+async def test_a_stream_that_ends_early_is_said_so(wire: Wire) -> None:
+    async with talking(wire, [garbage("")]) as talk:
+        assert "ended before" in str(await _unavailable(talk))
+
+
 async def test_a_body_that_is_no_stream_is_worth_a_retry(wire: Wire) -> None:
     async with talking(wire, [garbage('{"object": "list"}', "application/json"), say("Whole.")]) as talk:
         await _unavailable(talk)

@@ -45,6 +45,7 @@ async def test_start_send_wait_and_close_with_the_temporal_cli(lab: LabFactory) 
         update = ("workflow", "update", "execute", "-w", agent, "--name", "send")
         ticket = json.loads(await _temporal(it, *update, "--input", message, "-o", "json"))["result"]
         assert ticket["message_id"] == "question"
+        answer: dict[str, object] = {}
         for _ in range(300):
             answer = await _query(it, agent, "answer", '"question"')
             if answer["state"] == "done":

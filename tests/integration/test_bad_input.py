@@ -50,7 +50,7 @@ async def test_a_second_agent_of_the_same_name(lab: LabFactory) -> None:
 async def test_a_message_over_the_limit(lab: LabFactory) -> None:
     async with lab([say("fine")]) as it:
         agent = await it.start()
-        with pytest.raises(MessageTooLarge, match="1000000|1,000,000"):
+        with pytest.raises(MessageTooLarge, match=r"1000000|1,000,000"):
             await agent.send("x" * 1_000_001, timeout=10)
         assert (await agent.send("x" * 999_999, timeout=30)).text == "fine"
         await agent.close()
@@ -80,5 +80,5 @@ async def test_a_rejected_request_pauses_with_the_providers_reason_and_resumes(l
 
 async def test_an_unreachable_temporal_is_a_sentence_within_seconds() -> None:
     async with asyncio.timeout(20):
-        with pytest.raises(TemporalUnreachable, match="127.0.0.1:9"):
+        with pytest.raises(TemporalUnreachable, match=r"127\.0\.0\.1:9"):
             await AgentClient.connect(address="127.0.0.1:9")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from examples.scripted_model import Conversation, Reply, respond, say, shell
+from examples.scripted_model import Conversation, Reply, refuse, respond, say, shell
 from hibernaut.errors import ModelRefused
 from hibernaut.models import AgentState, EventKind
 from tests.integration.conftest import LabFactory
@@ -63,7 +63,8 @@ async def test_a_container_removed_behind_its_back(lab: LabFactory) -> None:
         result = conversation.calls[-1].results[0]
         return shell("cat /root/state") if result.exit_code == 253 else say("unexpected")
 
-    script = [shell("echo important > /root/state"), say("saved"), shell("cat /root/state"), respond(again), respond(_tell)]
+    saving = [shell("echo important > /root/state"), say("saved")]
+    script = [*saving, shell("cat /root/state"), respond(again), respond(_tell)]
     async with lab(script) as it:
         agent = await it.start()
         await agent.send("save", timeout=60)
@@ -108,8 +109,6 @@ async def test_a_timeout_a_failure_and_a_flood_are_told_as_what_they_are(lab: La
 
 
 async def test_a_refusal_is_an_error_and_the_agent_goes_on(lab: LabFactory) -> None:
-    from examples.scripted_model import refuse
-
     async with lab([refuse("I would rather not."), say("gladly")]) as it:
         agent = await it.start()
         with pytest.raises(ModelRefused, match="rather not"):

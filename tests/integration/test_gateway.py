@@ -198,7 +198,9 @@ async def test_command_output_is_streamed(world: World, agent: AgentHandle) -> N
     base = f"/v1/agents/{agent.id}/exec"
     assert body(await world.http.get(f"{base}/b0-s1-c0"), 200)["format"] == "hibernaut-exec/1"
     assert (await world.http.get(f"{base}/b0-s1-c0-i0/stdout")).content == content
-    assert body(await world.http.get(f"{base}/b0-s1-c0-i0/stderr"), 404)["code"] == "output_not_found"
+    nothing = await world.http.get(f"{base}/b0-s1-c0-i0/stderr")
+    assert (nothing.status_code, nothing.content) == (200, b"")
+    assert body(await world.http.get(f"{base}/b0-s9-c0-i0/stderr"), 404)["code"] == "output_not_found"
     assert body(await world.http.get(f"{base}/b0-s1-c0-i0/other"), 422)["code"] == "invalid_request"
     assert body(await world.http.get(f"{base}/..%2f..%2fx/stdout"), 404)["code"] == "no_route"
     assert body(await world.http.get(f"{base}/.../stdout"), 422)["code"] == "invalid_request"

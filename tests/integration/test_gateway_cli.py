@@ -135,7 +135,7 @@ async def test_listing(cli: Shell) -> None:
     async with asyncio.timeout(30):
         while cli.name not in (listed := await cli("ls")).out:
             await asyncio.sleep(0.1)
-    assert listed.out.splitlines()[0].split() == ["NAME", "STATE", "MODEL", "ACTIVE"]
+    assert listed.out.splitlines()[0].split() == ["NAME", "STATE", "MODEL", "SINCE"]
     every = json.loads((await cli("ls", "-o", "json")).out)
     assert AgentState.IDLE in {one["state"] for one in every if one["agent_id"] == cli.name}
     assert (await cli("ls", "--state", "recovering")).out == ""

@@ -1,6 +1,7 @@
 """Records the histories that `test_replay.py` replays: `python -m tests.replay.record`.
 
-Record anew only for a new scenario, or a change that is versioned: an old history is a sleeping agent of an old release.
+Record anew only for a new scenario, or a change that is versioned: an old history is a sleeping agent of an old
+release.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from hibernaut import __version__, errors
 from hibernaut.cli.app import run
@@ -174,19 +175,26 @@ def test_escape_sequences_do_not_reach_the_terminal() -> None:
     assert clean("two\nlines\tand ä — 漢") == "two\nlines\tand ä — 漢"
 
 
+def event(of: EventKind, summary: str, /, **data: JsonValue) -> Event:
+    return Event(seq=1, at=datetime(2026, 1, 1, tzinfo=UTC), kind=of, turn=2, step=3, summary=summary, data=data)
+
+
 def test_an_event_is_one_safe_line() -> None:
-    event = Event(
-        seq=1,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        kind=EventKind.COMMAND,
-        turn=2,
-        step=3,
-        summary="$ rm -rf\nx\x1b[2J -> exit 1 in 3 ms",
-        data={"exit_code": 1},
-    )
-    line = event_line(event).plain
-    assert line.endswith("2.3 $ rm -rf x\N{REPLACEMENT CHARACTER}[2J -> exit 1 in 3 ms")
-    assert "\n" not in line
+    line = event_line(event(EventKind.MESSAGE, "do\nthis\x1b[2J")).plain
+    assert line.endswith("2.3 > do this\N{REPLACEMENT CHARACTER}[2J")
+
+
+def test_a_long_command_is_cut_and_its_end_is_not() -> None:
+    told = event(EventKind.COMMAND, "x", command="echo " + "x" * 500, kind="exit", exit_code=1, duration_ms=2345)
+    line = event_line(told, 80).plain
+    assert len(line) == 80
+    assert line.endswith("…  -> exit 1 in 2.3 s")
+    assert event_line(event(EventKind.COMMAND, "$ older form"), 80).plain.endswith("$ older form")
+
+
+def test_the_end_of_a_turn_does_not_repeat_the_answer() -> None:
+    told = event(EventKind.TURN_FINISHED, "turn 2 done: long text", state="done", steps=1, duration_ms=7)
+    assert event_line(told).plain.endswith("= turn 2 done in 7 ms, 1 step")
 
 
 def test_names_of_files_are_safe_too() -> None:

@@ -176,6 +176,11 @@ def test_a_cut_within_a_character_shows_no_half_of_it() -> None:
     assert head_tail(raw[:7], raw[-7:], len(raw), limit=4) == ("ää\n[... 12 bytes left out ...]\nää", True)
 
 
+def test_a_tail_that_starts_within_a_character_drops_that_half() -> None:
+    raw = ("ä" * 10).encode()
+    assert head_tail(raw[:5], raw[-3:], len(raw), limit=4) == ("ää\n[... 14 bytes left out ...]\nä", True)
+
+
 def test_bytes_that_are_no_text_are_shown_as_replacements() -> None:
     assert head_tail(b"a\xff\0b", b"", 4, limit=10) == ("a\ufffd\ufffdb", False)
 

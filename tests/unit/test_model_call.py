@@ -16,8 +16,8 @@ from activities.model_call import CALL_HEAD, REPLY_HEAD, TEXT_HEAD, ModelActivit
 from activities.providers import load_providers
 from activities.transcript import Transcript
 from examples.scripted_model import Script, ScriptedModel, calls, hang, http_error, refuse, say, shell, slow
-from hibernaut.contracts import CommandOutcome, Instructions, ModelReply, ModelRequest, ToolResult, UserMessage
-from hibernaut.models import OutcomeKind, ToolCall
+from hibernaut.contracts import Instructions, ModelReply, ModelRequest, ToolResult, UserMessage
+from hibernaut.models import CommandOutcome, OutcomeKind, ToolCall
 
 UID = "0123456789abcdef"
 HELLO = (Instructions(text="Be brief."), UserMessage(message_id="1", text="Hello"))

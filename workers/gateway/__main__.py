@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 
 import uvicorn
@@ -12,7 +13,7 @@ from hibernaut._connect import connect
 from hibernaut.errors import HibernautError, InvalidSettings
 from workers import wiring
 from workers.gateway.app import Gateway
-from workers.settings import Settings
+from workers.settings import Listen, Settings
 
 log = logging.getLogger("workers.gateway")
 
@@ -58,16 +59,30 @@ async def _serve() -> None:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        log.info("gateway for host %s listens on http://%s:%d", settings.host_id, listen.host, listen.port)
-        await uvicorn.Server(config).serve()
+        with _socket(listen) as listener:
+            log.info("gateway for host %s listens on http://%s:%d", settings.host_id, listen.host, listen.port)
+            await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await sandboxes.close()
         await store.close()
 
 
+def _socket(listen: Listen) -> socket.socket:
+    """The listening socket, bound here so that a port in use is a sentence."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        return socket.create_server((listen.host, listen.port), family=family)
+    except OSError as error:
+        raise InvalidSettings(
+            f"The gateway cannot listen on {listen.host}:{listen.port}: {error.strerror}.",
+            hint="Set HIBERNAUT_GATEWAY_LISTEN to another address.",
+        ) from error
+
+
 def main() -> int:
     """Run; 0 after a signal, 1 when it cannot start, with the reason as a sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(_serve())
     except (HibernautError, HibernautActivityError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from activities.errors import ObjectNotFound
 from activities.ports.store import ObjectStore
 from activities.transcript import Segment, Transcript
 from hibernaut.client import AgentClient
@@ -60,7 +61,13 @@ class Outputs:
             raise InvalidRequest(f"A command has stdout and stderr, not {stream[:40]!r}.")
         exec_id = requests.item_id(request, "exec_id")
         uid = await self._uid(request)
-        return await streamed(self.store.stream(StoreKeys.exec_stream(uid, exec_id, stream)))
+        try:
+            return await streamed(self.store.stream(StoreKeys.exec_stream(uid, exec_id, stream)))
+        except ObjectNotFound:
+            # A command that wrote nothing has a record and no stream.
+            if await self.store.head(StoreKeys.exec_record(uid, exec_id.rpartition("-i")[0] or exec_id)) is None:
+                raise
+            return Response(b"", media_type="application/octet-stream")
 
     async def _uid(self, request: Request) -> str:
         return (await self.agents.get(requests.agent_id(request)).status()).agent_uid

@@ -1,0 +1,1 @@
+"""The demo: an agent at work on real data, whose computer is destroyed twice. `make demo` runs it."""

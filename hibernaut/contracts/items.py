@@ -1,0 +1,49 @@
+"""Items on their way into a conversation, small enough for the history."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hibernaut.models.base import Open
+from hibernaut.models.tools import CommandOutcome, RecoveryReport
+
+
+class Instructions(Open):
+    """The spec's instructions: the first item of a conversation."""
+
+    kind: Literal["instructions"] = "instructions"
+    text: str = ""
+    text_ref: str | None = None
+
+
+class UserMessage(Open):
+    """A message to the agent; `text_ref` replaces a text too long for the history."""
+
+    kind: Literal["user"] = "user"
+    message_id: str
+    text: str = ""
+    text_ref: str | None = None
+
+
+class Note(Open):
+    """Something the engine tells the model, as a developer item."""
+
+    kind: Literal["note"] = "note"
+    text: str
+    report: RecoveryReport | None = None
+
+
+class ToolResult(Open):
+    """The answer to one tool call: a record in the store, or, when nothing ran, the outcomes or the error itself."""
+
+    kind: Literal["tool_result"] = "tool_result"
+    call_id: str
+    call_kind: str
+    record_ref: str | None = None
+    outcomes: tuple[CommandOutcome, ...] = ()
+    error: str | None = None
+    max_output_length: int | None = None
+    """What the call asked for; the native shell tool wants it echoed."""
+
+
+NewItem = Annotated[Instructions | UserMessage | Note | ToolResult, Field(discriminator="kind")]

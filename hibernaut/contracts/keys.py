@@ -1,0 +1,40 @@
+"""Keys in the object store."""
+
+
+class StoreKeys:
+    """Keys in the object store. Every key of an agent lies under a prefix that bears its uid."""
+
+    @staticmethod
+    def segment(uid: str, branch: int, step: int, ordinal: int) -> str:
+        """A transcript segment: new items and the reply of one model call."""
+        return f"agents/{uid}/transcript/b{branch:04d}/s{step:08d}-o{ordinal:04d}.json"
+
+    @staticmethod
+    def message(uid: str, digest: str) -> str:
+        """A text too long for the history, under the digest of its message id."""
+        return f"agents/{uid}/messages/{digest}.txt"
+
+    @staticmethod
+    def events(uid: str, first: int) -> str:
+        """A segment of the event log, under the sequence number of its first event."""
+        return f"agents/{uid}/events/{first:010d}.json"
+
+    @staticmethod
+    def exec_record(uid: str, exec_prefix: str) -> str:
+        """What became of one tool call, with the output the model was shown."""
+        return f"agents/{uid}/exec/{exec_prefix}.json"
+
+    @staticmethod
+    def exec_stream(uid: str, exec_id: str, stream: str) -> str:
+        """The whole of one command's stdout or stderr."""
+        return f"agents/{uid}/exec/{exec_id}.{stream}"
+
+    @staticmethod
+    def upload(uid: str, upload_id: str) -> str:
+        """Bytes on their way into a sandbox."""
+        return f"agents/{uid}/uploads/{upload_id}"
+
+    @staticmethod
+    def agent(uid: str) -> str:
+        """The prefix of everything an agent has, its snapshots included."""
+        return f"agents/{uid}/"

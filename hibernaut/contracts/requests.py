@@ -1,0 +1,244 @@
+"""Requests and results of every activity and update."""
+
+from datetime import datetime
+
+from hibernaut.contracts.items import NewItem
+from hibernaut.models.base import Open
+from hibernaut.models.events import Event
+from hibernaut.models.spec import SandboxSpec
+from hibernaut.models.status import LeaseStatus, Usage
+from hibernaut.models.tools import CommandOutcome, ToolCall
+
+
+class ModelRequest(Open):
+    """One model call. (agent_uid, branch, step, ordinal) name the transcript segment that keeps its reply."""
+
+    agent_uid: str
+    branch: int
+    step: int
+    ordinal: int
+    """Counts attempts of a step that were given up (interrupted, failed): each writes its own segment."""
+    transcript_ref: str | None
+    """Key of the segment before this one."""
+    new_items: tuple[NewItem, ...]
+    provider: str
+    model: str
+
+
+class ModelReply(Open):
+    """What the workflow needs of a reply; the whole is in the segment."""
+
+    segment_ref: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    text_head: str = ""
+    """The first 8,000 characters of the answer."""
+    text_truncated: bool = False
+    refusal: bool = False
+    usage: Usage = Usage()
+    duration_ms: int = 0
+    """Time the provider took."""
+    replayed: bool = False
+    """Whether an earlier attempt had already kept this reply."""
+
+
+class PlacementRequest(Open):
+    """Asks any host with room to name itself."""
+
+    agent_uid: str
+    spec: SandboxSpec
+
+
+class Placement(Open):
+    """A host that has room."""
+
+    host_id: str
+    task_queue: str
+
+
+class AcquireRequest(Open):
+    """Asks a host for a fresh container of one generation."""
+
+    agent_id: str
+    agent_uid: str
+    generation: int
+    spec: SandboxSpec
+    image_id: str | None = None
+    """The image id pinned by the first acquire."""
+
+
+class AcquireResult(Open):
+    """The lease, and how long it took."""
+
+    lease: LeaseStatus
+    duration_ms: int
+
+
+class ExecRequest(Open):
+    """The commands of one tool call, run in order; `exec_id` of command i is `{exec_prefix}-i{i}`."""
+
+    agent_uid: str
+    lease: LeaseStatus
+    exec_prefix: str
+    call_id: str
+    commands: tuple[str, ...]
+    segment_ref: str | None = None
+    """Where the whole commands are, when they were cut for the history."""
+    timeout_ms: int
+    """Per command."""
+    max_output_length: int
+    """Characters of each stream the model is shown."""
+
+
+class ExecResult(Open):
+    """What became of the commands of one tool call."""
+
+    record_ref: str
+    """Key of the ExecRecord in the store."""
+    outcomes: tuple[CommandOutcome, ...]
+    lost: str | None = None
+    """Why the sandbox is gone, when it is."""
+
+
+class SnapshotRequest(Open):
+    """Asks for snapshot `number` of a sandbox."""
+
+    agent_uid: str
+    lease: LeaseStatus
+    number: int
+    parent: str | None
+    """Key of the manifest before it."""
+
+
+class SnapshotResult(Open):
+    """A durable snapshot, or the parent's own reference when nothing had changed."""
+
+    ref: str | None
+    """None when nothing was ever changed over the image."""
+    number: int
+    unchanged: bool
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    files: int = 0
+    bytes_new: int = 0
+    bytes_total: int = 0
+    duration_ms: int = 0
+    capture: str = ""
+    summary: str = ""
+
+
+class RestoreRequest(Open):
+    """Asks for a snapshot to be restored into a fresh container."""
+
+    agent_uid: str
+    lease: LeaseStatus
+    ref: str
+
+
+class RestoreResult(Open):
+    """What was restored; `restored_ref` differs from the request when the newest snapshot was damaged."""
+
+    restored_ref: str
+    restored_number: int
+    reason: str | None = None
+    files: int = 0
+    bytes: int = 0
+    duration_ms: int = 0
+
+
+class DestroyRequest(Open):
+    """Asks for every container of an agent up to a generation to be removed from one host."""
+
+    agent_uid: str
+    lease: LeaseStatus
+
+
+class DestroyResult(Open):
+    """What was removed."""
+
+    removed: tuple[str, ...]
+
+
+class PutFileRequest(Open):
+    """Writes an uploaded object to a path of a sandbox."""
+
+    agent_uid: str
+    lease: LeaseStatus
+    upload_ref: str
+    path: str
+    mode: int = 0o644
+
+
+class PutFileResult(Open):
+    """What was written."""
+
+    path: str
+    size: int
+
+
+class KeepTextRequest(Open):
+    """Keeps a text that is too long for the workflow's state."""
+
+    agent_uid: str
+    message_id: str
+    text: str
+
+
+class KeepTextResult(Open):
+    """Where the text is."""
+
+    ref: str
+
+
+class AppendEventsRequest(Open):
+    """Writes events to the store, under the number of the first."""
+
+    agent_uid: str
+    events: tuple[Event, ...]
+
+
+class AppendEventsResult(Open):
+    """Key of the event segment."""
+
+    ref: str
+
+
+class PurgeRequest(Open):
+    """Asks for everything an agent has in the object store to be deleted."""
+
+    agent_id: str
+    agent_uid: str
+
+
+class PurgeResult(Open):
+    """Objects deleted."""
+
+    objects: int
+
+
+class ForgetRequest(Open):
+    """Asks for every Temporal run of a closed agent to be deleted."""
+
+    agent_id: str
+
+
+class ForgetResult(Open):
+    """Runs deleted."""
+
+    runs: int
+
+
+class DeleteRequest(Open):
+    """The argument of `DeleteAgentWorkflow`."""
+
+    agent_id: str
+    agent_uid: str
+    requested_at: datetime | None = None
+
+
+class PutFile(Open):
+    """The argument of the update `put_file`; the gateway has uploaded the bytes already."""
+
+    upload_ref: str
+    path: str
+    mode: int = 0o644
