@@ -39,3 +39,14 @@ def write(name: str, figures: Mapping[str, object], table: Sequence[Sequence[str
     text = "\n".join(lines)
     (RESULTS / f"{name}.md").write_text(text + "\n")
     print(text)
+
+
+def extend(name: str, figures: Mapping[str, object], rows: Sequence[Sequence[str]]) -> None:
+    """Add figures and rows to the results of another benchmark; a row of the same first cell is replaced."""
+    file, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    known: dict[str, object] = json.loads(file.read_text()) if file.exists() else {}
+    lines = table.read_text().splitlines() if table.exists() else ["| figure | median | n |", "| --- | --- | --- |"]
+    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    new = {row[0] for row in rows}
+    head, _, *kept = (row for row in cells if row[0] not in new)
+    write(name, {**known, **figures}, [head, *kept, *rows])

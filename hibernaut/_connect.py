@@ -1,6 +1,7 @@
 """Connecting to Temporal, and what its RPC errors mean."""
 
 import asyncio
+import os
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -39,7 +40,9 @@ async def connect(connection: Connection) -> Client:
         msg = f"Temporal at {connection.address} does not answer."
         raise TemporalUnreachable(msg, hint=hint) from error
     except OSError as error:
-        msg = f"Temporal cannot be reached at {connection.address}: {error.strerror or error}."
+        # asyncio's own text repeats the address; a failed look-up of a name has a negative number and a good text.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        msg = f"Temporal cannot be reached at {connection.address}: {reason}."
         raise TemporalUnreachable(msg, hint=hint) from error
     except ValueError as error:
         msg = f"The Temporal address {connection.address!r} is not host:port."

@@ -187,8 +187,11 @@ class AgentHandle:
                 return seen
             if seen.state is AgentState.CLOSED:
                 raise AgentClosed(f"Agent {self.id} was closed before it could {name}.", agent_id=self.id)
-            if seen.state is AgentState.PAUSED and name == "wake":
+            if name == "wake" and seen.state is AgentState.PAUSED:
                 raise self._paused(seen.paused_reason)
+            if name == "wake" and seen.state is AgentState.HIBERNATED:
+                # Asked while it was going to sleep, it still had the container that it was about to give up.
+                await self._request(name)
             return None
 
         return await self._within(timeout, look, f"done with {name}")

@@ -82,30 +82,14 @@ class ExecStream:
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes of its output; nothing at the end."""
         while not self._ended:
-            if self._left and self._buffer:
-                piece = bytes(self._buffer[: min(size if self._stream != _STDERR else _RECEIVE, self._left)])
-                del self._buffer[: len(piece)]
-                self._left -= len(piece)
-                if self._stream != _STDERR:
-                    return piece
-                self.complaints = (self.complaints + piece)[:_COMPLAINTS]
-            elif not self._left and len(self._buffer) >= _HEADER.size:
-                self._stream, self._left = _HEADER.unpack_from(self._buffer)
-                del self._buffer[: _HEADER.size]
-            else:
-                self._receive()
+            if piece := self._advance(size):
+                return piece
         return b""
 
     def wait_for_complaint(self) -> None:
-        """Wait until it has written to stderr, or ended."""
+        """Wait until it has written to stderr, or ended; its output until then is dropped."""
         while not self.complaints and not self._ended:
-            if self._left and self._buffer:
-                self.read(0)
-            elif not self._left and len(self._buffer) >= _HEADER.size:
-                self._stream, self._left = _HEADER.unpack_from(self._buffer)
-                del self._buffer[: _HEADER.size]
-            else:
-                self._receive()
+            self._advance(_RECEIVE)
 
     def finish(self) -> int:
         """Read the rest of its output and return its exit code."""
@@ -113,6 +97,22 @@ class ExecStream:
             pass
         with translated():
             return int(self._api.exec_inspect(self._id)["ExitCode"] or 0)
+
+    def _advance(self, size: int) -> bytes:
+        """Do one step: take in bytes or a frame's header, or hand out a piece of output."""
+        if self._left and self._buffer:
+            piece = bytes(self._buffer[: min(size if self._stream != _STDERR else _RECEIVE, self._left)])
+            del self._buffer[: len(piece)]
+            self._left -= len(piece)
+            if self._stream != _STDERR:
+                return piece
+            self.complaints = (self.complaints + piece)[:_COMPLAINTS]
+        elif not self._left and len(self._buffer) >= _HEADER.size:
+            self._stream, self._left = _HEADER.unpack_from(self._buffer)
+            del self._buffer[: _HEADER.size]
+        else:
+            self._receive()
+        return b""
 
     def _receive(self) -> None:
         try:

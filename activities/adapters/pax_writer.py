@@ -40,7 +40,7 @@ def member_header(entry: Entry) -> bytes:
         records += [(b"SCHILY.xattr." + _quoted(name), value) for name, value in entry.xattrs]
     sparse = b""
     if entry.extents is not None:
-        sparse = sparse_map(entry.extents)
+        sparse = sparse_map(entry)
         records += [
             (b"GNU.sparse.major", b"1"),
             (b"GNU.sparse.minor", b"0"),
@@ -59,7 +59,7 @@ def member_header(entry: Entry) -> bytes:
 def member_size(entry: Entry) -> int:
     """Return the bytes of a whole member."""
     stored = stored_size(entry)
-    sparse = 0 if entry.extents is None else len(sparse_map(entry.extents))
+    sparse = 0 if entry.extents is None else len(sparse_map(entry))
     return len(member_header(entry)) - sparse + stored + -stored % BLOCK
 
 
@@ -84,11 +84,15 @@ def stored_size(entry: Entry) -> int:
         return 0
     if entry.extents is None:
         return entry.size
-    return len(sparse_map(entry.extents)) + sum(length for _, length in entry.extents)
+    return len(sparse_map(entry)) + sum(length for _, length in entry.extents)
 
 
-def sparse_map(extents: tuple[tuple[int, int], ...]) -> bytes:
+def sparse_map(entry: Entry) -> bytes:
     """Return the map at the beginning of a sparse member."""
+    extents = list(entry.extents or ())
+    if not extents or sum(extents[-1]) < entry.size:
+        # An empty one at the end is how tar learns of a hole there.
+        extents.append((entry.size, 0))
     numbers = [len(extents), *(number for extent in extents for number in extent)]
     return _padded(b"".join(b"%d\n" % number for number in numbers))
 

@@ -32,8 +32,8 @@ async def perform(screen: Screen, connection: ConnectionFile, model: Model) -> N
     name = f"demo-{uuid4().hex[:6]}"
     link = f"{connection.ui_url.rstrip('/')}/{name}"
     if model.scripted:
-        screen.row("model", f"a script, served by this program at {model.base_url} in the format of the Responses API,")
-        screen.row("", "because OPENAI_API_KEY is not set. Everything else is real.")
+        why = "because OPENAI_API_KEY is not set; all else is real"
+        screen.row("model", f"a script, served here at {model.base_url} in the Responses API's format, {why}")
     else:
         screen.row("model", f"{model.name} at {model.base_url}")
     about = f"{data.name}, {size(len(data.content))}, {computed.airports:,} airports"
@@ -51,6 +51,7 @@ async def perform(screen: Screen, connection: ConnectionFile, model: Model) -> N
         gateway_token=connection.gateway_token,
     ) as client:
         agent = await client.start(name, spec)
+        first_run = (await client.temporal.get_workflow_handle(name).describe()).run_id
         follower = Follower(agent, screen, connection)
         play = Play(agent, screen, follower, Docker(screen, name), data, wheel, computed)
         try:
@@ -67,7 +68,7 @@ async def perform(screen: Screen, connection: ConnectionFile, model: Model) -> N
         screen.heading("Timeline")
         await follower.catch_up()
         timeline.show(screen, follower.events)
-        _farewell(screen, name, link, model)
+        _farewell(screen, name, f"{link}/{first_run}", model)
 
 
 async def _close(agent: AgentHandle) -> None:
@@ -75,9 +76,10 @@ async def _close(agent: AgentHandle) -> None:
         await agent.close(timeout=60)
 
 
-def _farewell(screen: Screen, name: str, link: str, model: Model) -> None:
+def _farewell(screen: Screen, name: str, first_run: str, model: Model) -> None:
     screen.heading("Look around")
-    screen.row("web UI", link)
+    screen.row("web UI", first_run)
+    screen.row("", "the agent's first run, until it slept; it leads on to the latest")
     screen.row("files", f".venv/bin/hibernaut files cat {name} {tasks.REPORT}")
     if model.scripted:
         screen.row("agent", "closed, as its script ends here; its files and events stay")
@@ -90,6 +92,9 @@ async def run(screen: Screen) -> None:
     """The whole demo."""
     screen.title("Hibernaut: an agent at work, whose computer is destroyed twice")
     connection = ensure_stack()
+    screen.row(
+        "stack", f"Temporal at {connection.temporal_address}, S3 at {connection.s3_endpoint} (pid {connection.pid})"
+    )
     model = choose_model(connection)
     async with served(model):
         await perform(screen, connection, model)

@@ -48,7 +48,9 @@ class Play:
         after = await self.agent.status()
         told = follow.notes(await self.follower.conversation(), "recovery report")
         self._check(after.recoveries > 0 and bool(told), "the model was told nothing of the loss")
-        self.screen.row("the model", "was told this, word for word, beside the answer to the call that was not run:")
+        self.screen.row(
+            "told", "The model read this in the conversation, behind the answer to the call that was not run:"
+        )
         self.screen.quote(told[-1])
         self._check(
             after.lease is not None and after.lease.generation > before.generation,
@@ -73,7 +75,7 @@ class Play:
         await self._ask(tasks.THIRD)
         items = await self.follower.conversation()
         if told := follow.notes(items, "computer slept"):
-            self.screen.row("the model", "was told this, word for word, before it answered:")
+            self.screen.row("told", "The model read this in the conversation when it woke:")
             self.screen.quote(told[-1])
         seen = follow.printed(items)
         needed = {

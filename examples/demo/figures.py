@@ -55,11 +55,11 @@ def compute(content: bytes) -> Figures:
     """The figures of a CSV of airports."""
     airports = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
     feet = [float(airport["elevation"]) for airport in airports]
-    by_country: dict[str, list[float]] = {}
+    known: dict[str, list[float]] = {}
     for airport, height in zip(airports, feet, strict=True):
-        by_country.setdefault(airport["country"], []).append(height)
-    largest = Counter({country: len(heights) for country, heights in by_country.items()}).most_common(COUNTRIES)
-    countries = (Row(code, (count, median(by_country[code]), max(by_country[code]))) for code, count in largest)
+        known.setdefault(airport["country"], []).extend([height] if height else [])
+    largest = Counter(airport["country"] for airport in airports).most_common(COUNTRIES)
+    countries = (Row(code, (count, median(known[code]), max(known[code]))) for code, count in largest)
     ranked = sorted(zip(feet, airports, strict=True), key=lambda pair: pair[0], reverse=True)[:HIGHEST]
     zones = Counter(airport["tz"] for airport in airports)
     return Figures(

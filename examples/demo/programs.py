@@ -28,17 +28,19 @@ def add(text):
 
 
 if __name__ == "__main__":
-    elevations = defaultdict(list)
+    countries = defaultdict(list)
     for airport in airports():
-        elevations[airport["country"]].append(airport["elevation"])
-    most = sorted(elevations, key=lambda country: -len(elevations[country]))[:{COUNTRIES}]
-    rows = [[c, len(elevations[c]), statistics.median(elevations[c]), max(elevations[c])] for c in most]
-    total = sum(map(len, elevations.values()))
+        countries[airport["country"]].append(airport["elevation"])
+    total = sum(map(len, countries.values()))
+    rows = []
+    for country in sorted(countries, key=lambda country: -len(countries[country]))[:{COUNTRIES}]:
+        known = [elevation for elevation in countries[country] if elevation]
+        rows.append([country, len(countries[country]), statistics.median(known), max(known)])
     with open("report.md", "w", encoding="utf-8") as report:
         report.write("# Airports\\n")
     add(section(
         "Where they are",
-        f"{{total}} airports in {{len(elevations)}} countries; those with the most:",
+        f"{{total}} airports in {{len(countries)}} countries; those with the most:",
         ["country", "airports", "median elevation, ft", "highest, ft"],
         rows,
     ))

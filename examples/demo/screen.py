@@ -1,4 +1,4 @@
-"""What the demo prints: acts, what the agent does line by line, and what was checked. The same on a terminal and in a file."""
+"""What the demo prints: acts, what the agent does, what was checked. The same on a terminal and in a file."""
 
 import sys
 import textwrap
@@ -13,6 +13,7 @@ from hibernaut.models import Event, EventKind
 _WIDTH = 100
 _INDENT = 2
 _OUTPUT_LINES = 4
+_TOGETHER = "\N{NO-BREAK SPACE}"
 _NAME = 10
 """Width of the column that says who or what a line is about."""
 
@@ -50,7 +51,7 @@ class Screen:
         for number, part in enumerate(wrapped):
             line = Text(" " * _INDENT)
             line.append(f"{name if number == 0 else '':<{_NAME}}", style="dim")
-            line.append(part, style=style)
+            line.append(part.replace(_TOGETHER, " "), style=style)
             self._console.print(line, soft_wrap=True)
 
     def output(self, text: str, *, lines: int = _OUTPUT_LINES) -> None:
@@ -67,7 +68,7 @@ class Screen:
         """A text word for word."""
         room = self._width - _INDENT - _NAME - 2
         for line in clean(text).splitlines():
-            for part in textwrap.wrap(line, room, drop_whitespace=False, replace_whitespace=False) or [""]:
+            for part in textwrap.wrap(line, room) or [""]:
                 self._line(f"{'':<{_INDENT + _NAME}}| {part}", "yellow")
 
     def document(self, text: str) -> None:
@@ -110,7 +111,8 @@ class Screen:
         ended = f"exit {data['exit_code']}" if data["kind"] == "exit" else str(data["kind"]).replace("_", " ")
         good = data["kind"] == "exit" and data["exit_code"] == 0
         milliseconds = int(str(data["duration_ms"]))
-        self.row("agent", f"$ {first}{more}  [{ended}, {milliseconds / 1000:.1f} s]", "" if good else "red")
+        end = f"[{ended}, {milliseconds / 1000:.1f} s]".replace(" ", _TOGETHER)
+        self.row("agent", f"$ {first}{more}  {end}", "" if good else "red")
         self.output(str(data["stdout_head"]))
         if not good:
             self.output(str(data["stderr_head"]))
@@ -128,7 +130,7 @@ def told(event: Event) -> tuple[str, str]:
 
     match event.kind:
         case EventKind.SNAPSHOT:
-            changed = f"+{number('added')} ~{number('changed')} -{number('deleted')} paths"
+            changed = f"+{number('added')} ~{number('changed')} -{number('deleted')} files"
             took = f"{size(number('bytes_new'))} new, {number('duration_ms')} ms"
             return "snapshot", f"{number('number')}: {changed}, {took}"
         case EventKind.RESTORED:

@@ -58,7 +58,7 @@ def _failure(call: Call) -> str:
     return f"`{command}` {end}: {result.stderr.strip()[-300:]}"
 
 
-# -- the first message: set up, analyse, report -------------------------------------------------------------------------
+# -- the first message: set up, analyse, report ------------------------------------------------------------------------
 
 
 def _look(_: Conversation) -> Reply:
@@ -87,7 +87,7 @@ def _report(conversation: Conversation) -> Reply:
     return say(f"The report is in {tasks.REPORT}. {_summary(conversation)}")
 
 
-# -- the second message: a section more ---------------------------------------------------------------------------------
+# -- the second message: a section more --------------------------------------------------------------------------------
 
 
 def _high(_: Conversation) -> Reply:
@@ -98,7 +98,7 @@ def _high_told(conversation: Conversation) -> Reply:
     return say(f"The section is in the report. {_summary(conversation)}")
 
 
-# -- the third message: is everything still there? ----------------------------------------------------------------------
+# -- the third message: is everything still there? ---------------------------------------------------------------------
 
 
 def _still_there(_: Conversation) -> Reply:

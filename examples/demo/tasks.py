@@ -16,16 +16,16 @@ ZONES = 5
 INSTRUCTIONS = """\
 You work at a Debian computer through its shell. It has Python 3 with pip and no network. The working directory and \
 exported variables stay from command to command. Your computer may be replaced at any time; then you are told what \
-survived and what did not, and you run again what was not run. Say nothing that you have not seen in a command's output.\
+survived and what did not, and you run again what was not run. Say only what you have seen in a command's output.\
 """
 
 FIRST = f"""\
-In {INBOX} are airports.csv (an airport a line; the columns are named in its first line, elevations are in feet) and \
-the wheel of a small Python package, {PACKAGE}. Please install the wheel, make the directory {STUDY} and work there \
-from now on, with {VARIABLE} exported as the path of the CSV. Write a script that reads the file that ${VARIABLE} names \
-and writes {REPORT}, its tables made with {PACKAGE}: how many airports there are, and for the {COUNTRIES} countries \
-with the most airports a table of country code, number of airports, median elevation and highest elevation in feet, \
-each to one decimal, without thousands separators.\
+In {INBOX} are airports.csv (an airport a line; its first line names the columns; elevations are in feet, and 0 means \
+that nobody knows) and the wheel of a small Python package, {PACKAGE}. Please install the wheel, make the directory \
+{STUDY} and work there from now on, with {VARIABLE} exported as the path of the CSV. Write a script that reads the \
+file ${VARIABLE} names and writes {REPORT}, its tables made with {PACKAGE}: how many airports there are, and for the \
+{COUNTRIES} countries with the most airports a table of country code, number of airports, and median and highest of \
+the known elevations, to one decimal and without thousands separators.\
 """
 
 SECOND = f"""\

@@ -58,13 +58,13 @@ def run(arguments: list[str]) -> int:
     try:
         app(args=arguments, prog_name="hibernaut")
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else FAILED
+        code = error.code if isinstance(error.code, int) else FAILED
+        return _interrupted() if code == INTERRUPTED else code
     except HibernautError as error:
         session.error(error)
         return exit_code(error)
     except KeyboardInterrupt:
-        session.err.print("Interrupted. What the agent is doing goes on.", style="dim")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # The reader has seen enough, as in `hibernaut follow x | head`; the final flush must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,6 +72,11 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  # whatever it is, a user gets a sentence
         return _unexpected(error)
     return 0
+
+
+def _interrupted() -> int:
+    session.note("Interrupted. What the agent is doing goes on.")
+    return INTERRUPTED
 
 
 def _unexpected(error: Exception) -> int:

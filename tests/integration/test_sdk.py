@@ -89,6 +89,15 @@ async def test_wake_and_hibernate(client: AgentClient, name: str) -> None:
 
 
 @pytest.mark.usefixtures("script")
+async def test_a_wake_on_the_heels_of_a_hibernate_is_not_lost(client: AgentClient, name: str) -> None:
+    agent = await client.start(name, SPEC)
+    for _ in range(3):
+        await agent.wake(timeout=20)
+        await agent.hibernate(wait=False)
+        assert (await agent.wake(timeout=20)).lease is not None
+
+
+@pytest.mark.usefixtures("script")
 async def test_a_refusal_carries_the_models_words(client: AgentClient, name: str) -> None:
     agent = await client.start(name, SPEC)
     with pytest.raises(errors.ModelRefused) as caught:

@@ -34,6 +34,8 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 Json = dict[str, Any]
 USER: Json = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
 CALL: Json = {"type": "shell_call", "call_id": "call_1", "action": {"commands": ["ls"]}}
+LIMITED: Json = {"commands": ["a"], "max_output_length": 9}
+FUNCTION: Json = {"type": "function_call", "call_id": "call_2", "name": "f", "arguments": "{}"}
 OUTPUT: Json = {
     "type": "shell_call_output",
     "call_id": "call_1",
@@ -136,11 +138,7 @@ async def test_completions_are_what_the_package_defines(reply: Step) -> None:
         (responses_body({**USER, "role": "boss"}), 400, "role"),
         (responses_body({"type": "mystery"}), 400, "Invalid value: 'mystery'"),
         (responses_body(USER, CALL), 400, "No tool output found for shell call call_1."),
-        (
-            responses_body(USER, {"type": "function_call", "call_id": "call_2", "name": "f", "arguments": "{}"}),
-            400,
-            "No tool output found for function call call_2.",
-        ),
+        (responses_body(USER, FUNCTION), 400, "No tool output found for function call call_2."),
         (responses_body(USER, OUTPUT), 400, "No tool call found for shell call output with call_id call_1."),
         (responses_body(USER, OUTPUT, CALL), 400, "No tool call found for shell call output with call_id call_1."),
         (responses_body(USER, CALL, OUTPUT, OUTPUT), 400, "Duplicate tool output"),
@@ -148,11 +146,7 @@ async def test_completions_are_what_the_package_defines(reply: Step) -> None:
         (responses_body(USER, {**CALL, "action": {"commands": "ls"}}, OUTPUT), 400, "commands"),
         (responses_body(USER, {**CALL, "created_by": "x"}, OUTPUT), 400, "Unknown parameter: 'input[1].created_by'."),
         (responses_body(USER, {**CALL, "action": {"commands": ["a", "b"]}}, OUTPUT), 400, "2 commands and 1 outputs"),
-        (
-            responses_body(USER, {**CALL, "action": {"commands": ["a"], "max_output_length": 9}}, OUTPUT),
-            400,
-            "max_output_length",
-        ),
+        (responses_body(USER, {**CALL, "action": LIMITED}, OUTPUT), 400, "max_output_length"),
         (responses_body(USER, CALL, {**OUTPUT, "output": [{"stdout": ""}]}), 400, "input[2].output[0].outcome"),
         (
             responses_body({"type": "message", "id": "x1", "role": "assistant", "status": "completed", "content": []}),

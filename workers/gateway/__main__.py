@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -37,7 +38,7 @@ async def _serve() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops at these, then raises them again for whoever was there before it: that must not be the default,
         # which ends the process on the spot.
-        asyncio.get_running_loop().add_signal_handler(number, log.info, "the gateway stops")
+        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
     try:
         gateway = Gateway(
             temporal=temporal,
@@ -62,6 +63,7 @@ async def _serve() -> None:
         with _socket(listen) as listener:
             log.info("gateway for host %s listens on http://%s:%d", settings.host_id, listen.host, listen.port)
             await uvicorn.Server(config).serve(sockets=[listener])
+        log.info("gateway for host %s has stopped", settings.host_id)
     finally:
         await sandboxes.close()
         await store.close()
@@ -74,9 +76,13 @@ def _socket(listen: Listen) -> socket.socket:
         return socket.create_server((listen.host, listen.port), family=family)
     except OSError as error:
         raise InvalidSettings(
-            f"The gateway cannot listen on {listen.host}:{listen.port}: {error.strerror}.",
+            f"The gateway cannot listen on {listen.host}:{listen.port}: {_reason(error)}.",
             hint="Set HIBERNAUT_GATEWAY_LISTEN to another address.",
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def main() -> int:

@@ -1,0 +1,136 @@
+"""Containers for tests: hardened as sandboxes are, and looked at from inside by a program of their own."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tarfile
+from dataclasses import dataclass
+from typing import Any
+
+from activities.adapters.docker_client import Daemon
+from activities.adapters.docker_sandbox import CAPABILITIES
+
+IMAGE = "hibernaut/sandbox:latest"
+LABEL = "hibernaut.test"
+
+# Independent of what is under test: the container's own Python walks its own files.
+_LOOK = r"""
+import hashlib, os, stat
+mounts = {os.fsencode(line.split()[4]) for line in open("/proc/self/mountinfo")}
+links, found = {}, {}
+def look(path):
+    status = os.lstat(path)
+    kind = stat.S_IFMT(status.st_mode)
+    content = None
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    elif stat.S_ISLNK(status.st_mode):
+        content = os.readlink(path)
+    elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        content = status.st_rdev
+    xattrs = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)}
+    size = 0 if stat.S_ISDIR(kind) else status.st_size
+    if status.st_nlink > 1 and not stat.S_ISDIR(kind):
+        links.setdefault(status.st_ino, []).append(path)
+    holes = stat.S_ISREG(kind) and status.st_blocks * 512 < status.st_size // 2 and status.st_size > 1 << 16
+    found[path] = [oct(status.st_mode), status.st_uid, status.st_gid, size, status.st_mtime_ns, content, xattrs, holes]
+    if stat.S_ISDIR(kind):
+        for name in os.listdir(path):
+            below = os.path.join(path, name)
+            if below not in mounts:
+                look(below)
+look(b"/")
+for group in links.values():
+    for path in group:
+        found[path].append(sorted(group))
+print(repr(found))
+"""
+
+Tree = dict[bytes, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A running container."""
+
+    daemon: Daemon
+    id: str
+    image_id: str
+
+    def sh(self, script: str) -> str:
+        """Run a shell script as root; fail when it fails."""
+        return self.run(["sh", "-euc", script]).decode(errors="surrogateescape")
+
+    def python(self, script: str) -> str:
+        """Run a Python program as root; fail when it fails."""
+        return self.run(["python3", "-c", script]).decode(errors="surrogateescape")
+
+    def run(self, argv: list[str]) -> bytes:
+        """Run a command as root and return its output; fail when it fails."""
+        result = self.daemon.client.containers.get(self.id).exec_run(argv, user="0", workdir="/", demux=True)
+        output, complaints = result.output
+        assert result.exit_code == 0, (argv, result.exit_code, complaints)
+        return bytes(output or b"")
+
+    def look(self) -> Tree:
+        """Return everything about every path of the root file system, as seen from inside."""
+        return ast.literal_eval(self.python(_LOOK))
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        assert self.daemon.api.put_archive(self.id, "/", buffer.getvalue())
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is frozen."""
+        return bool(self.daemon.api.inspect_container(self.id)["State"]["Paused"])
+
+
+class Boxes:
+    """Makes boxes, and removes all it made."""
+
+    def __init__(self) -> None:
+        self.daemon = Daemon()
+        self._made: list[str] = []
+
+    def make(self, *, image: str = IMAGE, argv: list[str] | None = None) -> Box:
+        """Start a container."""
+        api = self.daemon.api
+        host = api.create_host_config(
+            network_mode="none",
+            cap_drop=["ALL"],
+            cap_add=list(CAPABILITIES),
+            security_opt=["no-new-privileges"],
+            init=True,
+        )
+        created = api.create_container(
+            image=image,
+            entrypoint=argv or ["tail", "-f", "/dev/null"],
+            volumes=["/run/hibernaut"],
+            labels={LABEL: "1"},
+            host_config=host,
+        )
+        self._made.append(created["Id"])
+        api.start(created["Id"])
+        return Box(self.daemon, created["Id"], api.inspect_container(created["Id"])["Image"])
+
+    def close(self) -> None:
+        """Remove everything."""
+        for made in self._made:
+            self.daemon.api.remove_container(made, v=True, force=True)
+        self.daemon.close()
+
+
+def assert_same_changes(fresh: Tree, source: Tree, copy: Tree) -> None:
+    """Fail unless everything that changed between `fresh` and `source` is so in `copy`, and nothing else is there."""
+    changed = {path: facts for path, facts in source.items() if fresh.get(path) != facts}
+    assert {path: copy.get(path) for path in changed} == changed
+    assert set(source) - set(copy) == set()
+    assert set(copy) - set(source) == set()
