@@ -52,13 +52,15 @@ types: venv ## pyright, strict
 layers: venv ## import-linter: who may import whom
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup ## the benchmarks; results in benchmarks/results
+bench: setup ## the benchmarks; results in benchmarks/results (ARGS=steps or another name runs that one)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: venv ## write requirements/lock.txt anew (ARGS=--upgrade takes newer releases)
+lock: venv ## write requirements/lock.txt and peers.txt anew (ARGS=--upgrade takes newer releases)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --custom-compile-command "make lock" --extra cli --group worker --group stack --group demo --group dev \
 	    --output-file requirements/lock.txt $(ARGS) pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	    --custom-compile-command "make lock" --output-file requirements/peers.txt $(ARGS) benchmarks/peers/requirements.in
 	@deploy/setup/run venv
 
 wheel: venv ## build the SDK's wheel into dist/

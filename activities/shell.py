@@ -120,8 +120,9 @@ class _Work:
                 return ExecutedCommand(exec_id=exec_id, command=command, kind=kind), str(error)
             stdout, cut_out = windows["stdout"].render()
             stderr, cut_err = windows["stderr"].render()
-            for name, cut in (("stdout", cut_out), ("stderr", cut_err)):
-                if cut:
+            for name, text, cut in (("stdout", stdout, cut_out), ("stderr", stderr, cut_err)):
+                # What the record shows whole needs no object of its own; bytes that are no text are not shown whole.
+                if cut or "\ufffd" in text:
                     key = StoreKeys.exec_stream(request.agent_uid, exec_id, name)
                     await self._store.put_stream(key, _pieces(spools[name]))
         done = ExecutedCommand(

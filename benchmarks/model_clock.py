@@ -1,8 +1,10 @@
-"""The scripted model with a clock of its own: the one place that sees every engine's steps from the same side."""
+"""The scripted model with a clock: it sees the steps of all engines from the same side, and can make them alternate."""
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,14 +25,59 @@ class ModelCall:
         return self.answered - self.received
 
 
-class TimedModel(ScriptedModel):
-    """A scripted model that knows when each request came and when its answer had left."""
+class Alternation:
+    """Engines that work in turn, a step each: one is answered when all others wait for their answers.
 
-    def __init__(self, script: Script | Mapping[str, Script]) -> None:
+    What else the machine does falls on all of them alike then. The waiting is the model's time.
+    """
+
+    def __init__(self, pause: float) -> None:
+        """Prepare.
+
+        Args:
+            pause: seconds from one engine's request to the answer for the next: what an engine does while its model
+                thinks is over by then, and hinders nobody.
+        """
+        self._pause = pause
+        self._members: set[str] = set()
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    def join(self, *names: str) -> None:
+        """From now on these wait for each other."""
+        self._members.update(names)
+
+    def leave(self, name: str) -> None:
+        """Nobody waits for this one any more."""
+        self._members.discard(name)
+        self._release()
+
+    async def turn(self, name: str) -> None:
+        """Wait for one's turn; at once for who has not joined."""
+        if name not in self._members:
+            return
+        mine = self._waiting[name] = asyncio.Event()
+        if self._all_wait():
+            await asyncio.sleep(self._pause)
+            self._release()
+        await mine.wait()
+
+    def _all_wait(self) -> bool:
+        return bool(self._waiting) and self._members <= self._waiting.keys()
+
+    def _release(self) -> None:
+        """Let the one go that has waited longest."""
+        if self._all_wait():
+            self._waiting.pop(next(iter(self._waiting))).set()
+
+
+class TimedModel(ScriptedModel):
+    """A scripted model for one engine that knows when each request came and when its answer had left."""
+
+    def __init__(self, script: Script, *, engine: str, alternation: Alternation) -> None:
         super().__init__(script)
         self._calls: list[ModelCall] = []
         self._seen = 0
-        self._app.asgi.add_middleware(_Clock, calls=self._calls)
+        self._app.asgi.add_middleware(_Clock, calls=self._calls, engine=engine, alternation=alternation)
 
     def taken(self) -> list[ModelCall]:
         """The calls since this was asked last.
@@ -47,9 +94,11 @@ class TimedModel(ScriptedModel):
 
 
 class _Clock:
-    def __init__(self, app: ASGIApp, calls: list[ModelCall]) -> None:
+    def __init__(self, app: ASGIApp, calls: list[ModelCall], engine: str, alternation: Alternation) -> None:
         self._app = app
         self._calls = calls
+        self._engine = engine
+        self._alternation = alternation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = time.monotonic()
@@ -59,10 +108,10 @@ class _Clock:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 self._calls.append(ModelCall(received, time.monotonic()))
 
+        await self._alternation.turn(self._engine)
         await self._app(scope, receive, timed)
 
 
 def between(calls: Sequence[ModelCall]) -> list[float]:
     """Milliseconds from each answer to the request that followed it: what the engine and the command took."""
-    pairs = zip(calls, calls[1:], strict=False)
-    return [(following.received - call.answered) * 1000 for call, following in pairs]
+    return [(following.received - call.answered) * 1000 for call, following in pairwise(calls)]

@@ -11,9 +11,10 @@ from hibernaut._temporal import ATTEMPT, Workflows
 from hibernaut._waiting import ensure_not_cancelled
 from hibernaut.contracts import DELETE_WORKFLOW, TASK_QUEUE, DeleteRequest
 from hibernaut.errors import DeletionFailed
+from hibernaut.models import LeaseStatus
 
 
-async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str) -> None:
+async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str, lease: LeaseStatus | None = None) -> None:
     """Start `DeleteAgentWorkflow`, or find the one under way, and wait for its end.
 
     Raises:
@@ -22,7 +23,7 @@ async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str) -> 
     """
     client = workflows.client
     await workflows.require_worker()
-    request = DeleteRequest(agent_id=agent_id, agent_uid=agent_uid, requested_at=datetime.now(UTC))
+    request = DeleteRequest(agent_id=agent_id, agent_uid=agent_uid, lease=lease, requested_at=datetime.now(UTC))
     try:
         deletion = await client.start_workflow(
             DELETE_WORKFLOW,

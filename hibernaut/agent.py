@@ -1,6 +1,7 @@
 """The handle of one agent: talk to it, watch it, steer it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -9,10 +10,12 @@ from hibernaut._deletion import delete_closed
 from hibernaut._gateway import GatewayClient, agent_path
 from hibernaut._messages import Reply, compose
 from hibernaut._temporal import Workflows
+from hibernaut._troubles import troubles_of
 from hibernaut._waiting import Every, Pace, patiently, poll
 from hibernaut.errors import (
     AgentClosed,
     AgentPaused,
+    HibernautError,
     MessageUnknown,
     ModelRefused,
     RequestRejected,
@@ -30,10 +33,15 @@ from hibernaut.models import (
     EventKind,
     EventsPage,
     Ticket,
+    Trouble,
 )
 
 CHECK_CLOSED_EVERY = 5.0
 """Seconds between two looks at whether an agent that says nothing new is there at all."""
+SETTLED = 4.0
+"""Seconds after which an idle agent without a container is taken to have none on its way."""
+AGAIN = 2.0
+"""Seconds between two requests for a state that an agent does not take up."""
 
 
 T = TypeVar("T")
@@ -83,8 +91,11 @@ class AgentHandle:
             async with asyncio.timeout(timeout):
                 answer = await self._settled(message_id)
         except TimeoutError as error:
+            held_up = ""
+            with contextlib.suppress(HibernautError):
+                held_up = "".join(f" {one.activity}: {one.reason}." for one in await self.troubles())
             raise WaitTimeout(
-                f"Agent {self.id} gave no answer to message {message_id} within {timeout:g} s.",
+                f"Agent {self.id} gave no answer to message {message_id} within {timeout:g} s.{held_up}",
                 hint="It works on; sending the same message id again waits further.",
             ) from error
         return await self._reply(answer)
@@ -96,6 +107,10 @@ class AgentHandle:
     async def status(self) -> AgentStatus:
         """Everything one looks at first."""
         return await self._workflows.query(self.id, "status", [], AgentStatus)
+
+    async def troubles(self) -> list[Trouble]:
+        """What holds the agent up: activities that failed and are tried again. Needs no worker."""
+        return troubles_of(await self._workflows.describe(self.id))
 
     async def events(self, since: int = 0, *, follow: bool = True) -> AsyncGenerator[Event]:
         """What happened after event number `since`, in order and without gaps.
@@ -166,31 +181,33 @@ class AgentHandle:
         if not await self._ended():
             await self.close()
         try:
-            uid = (await self.status()).agent_uid
+            status = await self.status()
         except RequestRejected:
-            uid = ""
-        await delete_closed(self._workflows, self.id, uid)
+            await delete_closed(self._workflows, self.id, "")
+        else:
+            await delete_closed(self._workflows, self.id, status.agent_uid, status.lease)
 
     async def _request(self, name: str, *args: Any) -> AgentStatus:  # noqa: ANN401  # JSON of any shape
         return await self._workflows.update(self.id, name, list(args), AgentStatus)
 
     async def _until(
-        self, name: str, reached: Callable[[AgentStatus], bool], *, wait: bool, timeout: float | None
+        self, name: str, reached: Callable[[AgentStatus, bool], bool], *, wait: bool, timeout: float | None
     ) -> AgentStatus:
+        settled, again = Every(SETTLED), Every(AGAIN)
         status = await self._request(name)
-        if not wait or reached(status):
+        if not wait or reached(status, settled.due()):
             return status
 
         async def look() -> AgentStatus | None:
             seen = await patiently(self.status)
-            if reached(seen):
+            if reached(seen, settled.due()):
                 return seen
             if seen.state is AgentState.CLOSED:
                 raise AgentClosed(f"Agent {self.id} was closed before it could {name}.", agent_id=self.id)
             if name == "wake" and seen.state is AgentState.PAUSED:
                 raise self._paused(seen.paused_reason)
-            if name == "wake" and seen.state is AgentState.HIBERNATED:
-                # Asked while it was going to sleep, it still had the container that it was about to give up.
+            if seen.state in {AgentState.IDLE, AgentState.HIBERNATED} and again.due():
+                # An agent that is just falling asleep, or just taking a container, may have thought it done already.
                 await self._request(name)
             return None
 
@@ -253,14 +270,17 @@ class AgentHandle:
         return not await self._workflows.is_open(self.id)
 
 
-def _asleep(status: AgentStatus) -> bool:
-    """An agent that has nothing to keep goes back to being idle instead."""
-    nothing_kept = status.state is AgentState.IDLE and status.snapshot is None
-    return status.lease is None and (status.state in {AgentState.HIBERNATED, AgentState.PAUSED} or nothing_kept)
+def _asleep(status: AgentStatus, settled: bool) -> bool:  # noqa: FBT001  # the shape of every such condition
+    """Idle without a container is asleep too, once it is clear that none is on its way in the background."""
+    if status.lease is not None:
+        return False
+    never_began = status.turn == 0 and status.generation == 0
+    idle = status.state is AgentState.IDLE and (never_began or settled)
+    return idle or status.state in {AgentState.HIBERNATED, AgentState.PAUSED}
 
 
-def _awake(status: AgentStatus) -> bool:
-    """A lease alone is not enough: the snapshot is restored after it was taken."""
+def _awake(status: AgentStatus, _settled: bool) -> bool:  # noqa: FBT001  # the same
+    """A lease alone is not enough: it may be about to be given up."""
     resting = status.state in {AgentState.IDLE, AgentState.PAUSED, AgentState.WAITING_APPROVAL}
     working = status.state is AgentState.RUNNING and status.current_message_id is not None
     return status.lease is not None and (resting or working)

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from hibernaut._explain import explain
 from hibernaut.connection import Connection, resolve, token_from
 from hibernaut.errors import InvalidSettings
-from hibernaut.models.spec import DEFAULT_IMAGE
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HOST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -71,12 +70,6 @@ class Settings(BaseModel):
     s3_region: str | None = Field(default=None, alias="AWS_REGION")
     host_id: str = Field(default_factory=_host_id, alias="HIBERNAUT_HOST_ID")
     """Names this sandbox host and its task queue; the host name by default."""
-    providers: Path | None = Field(default=None, alias="HIBERNAUT_PROVIDERS")
-    """A YAML file of model providers."""
-    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
-    openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
-    model: str | None = Field(default=None, alias="HIBERNAUT_MODEL")
-    sandbox_image: str = Field(default=DEFAULT_IMAGE, min_length=1, alias="HIBERNAUT_SANDBOX_IMAGE")
     home: Path = Field(default=CHECKOUT / ".hibernaut", alias="HIBERNAUT_HOME")
     gateway_listen: Annotated[Listen, BeforeValidator(_parse_listen)] = Field(
         default=Listen.parse(LISTEN), alias="HIBERNAUT_GATEWAY_LISTEN"
@@ -109,7 +102,7 @@ class Settings(BaseModel):
             raise ValueError(f"must be 1 to 100 of the characters A-Z a-z 0-9 . _ -, not {value!r}")
         return value
 
-    @field_validator("s3_endpoint", "openai_base_url", "gateway_url")
+    @field_validator("s3_endpoint", "gateway_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is not None:
@@ -118,13 +111,6 @@ class Settings(BaseModel):
                 raise ValueError("must be a URL that begins with http:// or https://")
             if parts.password is not None:
                 raise ValueError("must not hold a password")
-        return value
-
-    @field_validator("providers")
-    @classmethod
-    def _file(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            raise ValueError(f"names {value}, which is no file")
         return value
 
     @classmethod

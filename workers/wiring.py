@@ -25,17 +25,16 @@ def open_store(settings: Settings) -> ObjectStore:
     return open_store_url(settings.store, s3=s3)
 
 
-def snapshot_engine(settings: Settings, store: ObjectStore) -> SnapshotEngine:
+def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> SnapshotEngine:
     """The snapshot engine, over this host's Docker daemon."""
     spool = settings.home / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    return Engine(store, DockerCaptures(Daemon()), spool=spool)
+    return Engine(store, DockerCaptures(daemon), spool=spool)
 
 
-def sandboxes(settings: Settings) -> Sandboxes:
-    """The sandboxes of this host's Docker daemon."""
-    del settings
-    return DockerSandboxes(Daemon())
+def sandboxes(daemon: Daemon) -> Sandboxes:
+    """The sandboxes of this host's Docker daemon; closing them closes the daemon's connections."""
+    return DockerSandboxes(daemon)
 
 
 def transcript(store: ObjectStore) -> Transcript:

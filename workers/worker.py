@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
+from activities.adapters.docker_client import Daemon
 from activities.housekeeping import KeepingActivities
 from activities.model_call import ModelActivities
 from activities.providers import Providers, load_providers
@@ -49,14 +50,15 @@ async def running(settings: Settings, client: Client, providers: Providers | Non
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
     known = providers if providers is not None else load_providers()
     store = wiring.open_store(settings)
-    boxes = wiring.sandboxes(settings)
+    daemon = Daemon()
+    boxes = wiring.sandboxes(daemon)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         stack.push_async_callback(boxes.close)
         stack.push_async_callback(known.close)
         await store.head("probe")
         await boxes.check()
-        engine = wiring.snapshot_engine(settings, store)
+        engine = wiring.snapshot_engine(settings, store, daemon)
         transcript = wiring.transcript(store)
         model = ModelActivities(transcript, known)
         keeping = KeepingActivities(store, engine, RunEraser(client).erase)

@@ -1,12 +1,11 @@
 """AgentWorkflow: one durable agent. Handlers take orders, the main loop carries them out."""
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from hibernaut import contracts
 from hibernaut.models import (
-    AgentSpec,
     AgentState,
     AgentStatus,
     Answer,
@@ -21,7 +20,7 @@ from workflows.inbox import Inbox
 from workflows.lease import Lease
 from workflows.record import AgentRecord
 from workflows.turn import Turn
-from workflows.validation import explain
+from workflows.validation import check
 
 
 @workflow.defn(name=contracts.AGENT_WORKFLOW)
@@ -31,19 +30,15 @@ class AgentWorkflow:
     @workflow.init
     def __init__(self, spec: JsonValue, carried: AgentRecord | None = None) -> None:
         """Set up before any handler runs. An invalid spec fails the workflow in `run`, never a workflow task."""
-        self._invalid: str | None = None
-        try:
-            valid = AgentSpec.model_validate(spec)
-        except ValidationError as error:
-            self._invalid = explain(error)
-            valid = AgentSpec(model="invalid")
-        self._fresh = carried is None
+        valid, self._invalid = check(spec)
         record = carried or AgentRecord(uid=workflow.uuid4().hex, born_at=workflow.now())
         self._record = record
         self._context = Context(workflow.info().workflow_id, valid, record)
         self._inbox = Inbox(self._context)
         self._lease = Lease(self._context)
         self._turn = Turn(self._context, self._lease)
+        if carried is None:
+            self._context.journal.add(EventKind.STARTED, f"agent {self._context.agent_id}", agent_uid=record.uid)
 
     @workflow.run
     async def run(self, spec: JsonValue, carried: AgentRecord | None = None) -> AgentStatus:
@@ -59,8 +54,6 @@ class AgentWorkflow:
         del spec, carried
         if self._invalid is not None:
             raise ApplicationError(self._invalid, type="InvalidSpec", non_retryable=True)
-        if self._fresh:
-            self._context.journal.add(EventKind.STARTED, f"agent {self._context.agent_id}", agent_uid=self._record.uid)
         while not self._record.closed:
             await self._next()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -81,7 +74,7 @@ class AgentWorkflow:
             self._turn.open()
         elif record.want_wake and not record.paused:
             await self._wake()
-        elif record.want_hibernate and record.lease is not None:
+        elif record.want_hibernate and self._lease.held:
             await self._hibernate("asked to")
         else:
             await self._rest()
@@ -89,8 +82,8 @@ class AgentWorkflow:
     async def _rest(self) -> None:
         """Wait for something to do; with a container at hand, for as long as the idle timeout."""
         record, context = self._record, self._context
-        record.want_hibernate = False
         held = self._lease.held
+        record.want_hibernate = record.want_hibernate and held
         context.show(_resting_state(record, held=held))
         if not held and workflow.info().get_current_history_length() > _SLEEPING_EVENTS:
             await self._continue()
@@ -111,12 +104,14 @@ class AgentWorkflow:
             record.closing
             or (ready and not record.paused)
             or (record.interrupt and record.current is not None)
-            or (record.want_hibernate and record.lease is not None)
+            or (record.want_hibernate and self._lease.held)
             or self._context.journal.due
         )
 
     async def _wake(self) -> None:
         self._record.want_wake = False
+        if self._record.lease is not None:
+            return
         self._context.show(AgentState.RUNNING, "waking")
         if await self._lease.hold():
             self._context.journal.add(EventKind.WOKE, f"awake, generation {self._record.generation}")
@@ -203,8 +198,8 @@ class AgentWorkflow:
     @workflow.update
     async def wake(self) -> AgentStatus:
         """Take a container and restore it without waiting for a message."""
-        if self._record.lease is None:
-            self._record.want_wake = True
+        self._record.want_wake = True
+        self._record.want_hibernate = False
         return self._context.status()
 
     @workflow.update
@@ -279,4 +274,4 @@ _SLEEPING_EVENTS = 60
 def _resting_state(record: AgentRecord, *, held: bool) -> AgentState:
     if record.paused:
         return AgentState.PAUSED
-    return AgentState.HIBERNATED if not held and record.snapshot is not None else AgentState.IDLE
+    return AgentState.HIBERNATED if not held and record.generation > 0 else AgentState.IDLE

@@ -3,7 +3,7 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from hibernaut import contracts
 from hibernaut.models import AgentState, EventKind, LeaseStatus, SnapshotStatus
@@ -102,7 +102,7 @@ class Lease:
             await self._acquired()
             lease = self._record.lease
             if lease is None:
-                raise RuntimeError("a sandbox was acquired, yet none is held")
+                raise ApplicationError("the sandbox was given up meanwhile; send the file again", type="SandboxBusy")
             result = await options.call(
                 contracts.FILES_PUT,
                 contracts.PutFileRequest(

@@ -265,6 +265,7 @@ class Turn:
                 state=state,
                 text=text,
                 truncated=truncated,
+                segment_ref=record.transcript_ref if state in {AnswerState.DONE, AnswerState.REFUSED} else None,
                 turn=record.turn,
                 steps=current.steps,
             )

@@ -1,14 +1,15 @@
-"""Pydantic's errors as sentences."""
+"""A spec as it comes from any client, checked inside the workflow."""
 
-from pydantic import ValidationError
+from pydantic import JsonValue
+
+from hibernaut._explain import parse_spec
+from hibernaut.errors import InvalidSpec
+from hibernaut.models import AgentSpec
 
 
-def explain(error: ValidationError) -> str:
-    """Name every wrong field, what was given and what is allowed."""
-    lines: list[str] = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "the spec"
-        given = problem.get("input")
-        shown = "" if isinstance(given, dict | list) or problem["type"] == "missing" else f" (given: {given!r:.80})"
-        lines.append(f"{where}: {problem['msg']}{shown}")
-    return "invalid spec: " + "; ".join(lines)
+def check(spec: JsonValue) -> tuple[AgentSpec, str | None]:
+    """The spec, or a placeholder with the sentences that say what is wrong: the SDK's own."""
+    try:
+        return parse_spec(spec), None
+    except InvalidSpec as error:
+        return AgentSpec(model="invalid"), str(error)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -24,28 +25,20 @@ API_TIMEOUT_S = 120
 class Daemon:
     """A connection to one Docker daemon (`DOCKER_HOST`, else its default socket)."""
 
-    def __init__(self) -> None:
-        """Prepare the clients; nothing is sent before the first call.
-
-        Raises:
-            SandboxUnavailable: The daemon's address cannot be used.
-        """
-        try:
-            self._client = docker.DockerClient.from_env(timeout=API_TIMEOUT_S, max_pool_size=32)
-            # A command may be silent for hours: its stream has no read timeout.
-            self._patient = docker.DockerClient.from_env(timeout=None, max_pool_size=64)  # pyright: ignore[reportArgumentType]  # requests takes None, the stub does not
-        except DockerException as error:
-            raise _unreachable(error) from error
-
-    @property
+    @cached_property
     def client(self) -> docker.DockerClient:
-        """For calls that end soon."""
-        return self._client
+        """For calls that end soon. The first use asks the daemon for its version: use it in threads."""
+        return docker.DockerClient.from_env(timeout=API_TIMEOUT_S, max_pool_size=32)
+
+    @cached_property
+    def _patient(self) -> docker.DockerClient:
+        # A command may be silent for hours: its stream has no read timeout.
+        return docker.DockerClient.from_env(timeout=None, max_pool_size=64)  # pyright: ignore[reportArgumentType]  # requests takes None, the stub does not
 
     @property
     def api(self) -> Any:  # noqa: ANN401  # docker-py's low-level API is untyped
         """The low-level API, for calls that end soon."""
-        return self._client.api
+        return self.client.api
 
     @property
     def streams(self) -> Any:  # noqa: ANN401  # the same
@@ -76,9 +69,11 @@ class Daemon:
         return await asyncio.to_thread(guarded)
 
     def close(self) -> None:
-        """Release the connections."""
-        self._client.close()
-        self._patient.close()
+        """Release the connections there are."""
+        for name in ("client", "_patient"):
+            made = self.__dict__.pop(name, None)
+            if made is not None:
+                made.close()
 
 
 @contextmanager
@@ -90,9 +85,9 @@ def translated() -> Generator[None]:
         raise SandboxLost(f"the container is gone: {error.explanation or error}") from error
     except APIError as error:
         text = str(error.explanation or error)
-        if error.status_code == HTTPStatus.CONFLICT and (
-            "not running" in text or "paused" in text or "removal" in text
-        ):
+        if error.status_code == HTTPStatus.CONFLICT and "paused" in text:
+            raise SandboxUnavailable("the container is held still while its snapshot is taken; try again") from error
+        if error.status_code == HTTPStatus.CONFLICT and ("not running" in text or "removal" in text):
             raise SandboxLost(f"the container does not run: {text}") from error
         if error.is_client_error():
             raise SandboxRefused(f"the Docker daemon refused: {text}") from error

@@ -33,9 +33,9 @@ class ExecStream:
 
     def __init__(self, daemon: Daemon, container_id: str, argv: list[str]) -> None:
         """Start the command as root, with the capabilities of the container: it sees and sets what any user owns."""
-        self._api = daemon.api
-        streams = daemon.streams
         with translated():
+            self._api = daemon.api
+            streams = daemon.streams
             created = streams.exec_create(
                 container_id,
                 argv,

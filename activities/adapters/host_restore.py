@@ -112,9 +112,7 @@ class RootWriter:
 
     def _write_file(self, entry: Entry) -> None:
         directory, name = self._in(entry.path)
-        _remove_at(directory, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        descriptor = _create(directory, name)
         try:
             if entry.extents is None:
                 for data in self._source.content(entry):
@@ -173,6 +171,15 @@ def _status(directory: int, name: bytes) -> os.stat_result | None:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _create(directory: int, name: bytes) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, 0o600, dir_fd=directory)
+    except FileExistsError:
+        _remove_at(directory, name)
+        return os.open(name, flags, 0o600, dir_fd=directory)
 
 
 def _remove_at(directory: int, name: bytes) -> None:

@@ -28,7 +28,7 @@ class _Call(Protocol):
 async def upload_parts(client: S3Client, bucket: str, key: str, chunks: AsyncIterator[bytes], call: _Call) -> int:
     """Store all of `chunks` under `key`, in at most five parts' memory; return the bytes.
 
-    An upload that fails or is cancelled is aborted: nothing is visible and, unless the abort fails too, nothing is kept.
+    One that fails or is cancelled is aborted: nothing is visible and, unless the abort fails too, nothing is kept.
     """
     first, more = await _fill(bytearray(), chunks)
     if not more:

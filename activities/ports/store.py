@@ -1,13 +1,13 @@
 """The object store: the one place where state outlives processes and machines.
 
-Keys are relative to the prefix that the store was opened with. A key is a `/`-separated path of non-empty segments, none
-of them `.` or `..`, at most 255 bytes a segment and 900 bytes in all (UTF-8), without control characters, and not
-starting with `.hibernaut`. A key must not be a folder of another (`a` and `a/b` do not go together): file systems cannot
-hold both.
+Keys are relative to the prefix that the store was opened with. A key is a `/`-separated path of non-empty segments,
+none of them `.` or `..`, at most 255 bytes a segment and 900 bytes in all (UTF-8), without control characters, and not
+starting with `.hibernaut`. A key must not be a folder of another (`a` and `a/b` do not go together): file systems
+cannot hold both.
 
 Reads see the newest acknowledged write, a write is durable when its call returns, and nothing of a write is visible
-before it is complete. Every method raises `StoreUnavailable` (retryable), `StoreAccessDenied` or `BucketNotFound` for a store
-that cannot be used, and `InvalidKey` for a key that breaks the rule above.
+before it is complete. Every method raises `StoreUnavailable` (retryable), `StoreAccessDenied` or `BucketNotFound` for a
+store that cannot be used, and `InvalidKey` for a key that breaks the rule above.
 """
 
 from __future__ import annotations

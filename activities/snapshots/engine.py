@@ -19,6 +19,7 @@ from activities.errors import (
     ObjectNotFound,
     SandboxNotFresh,
     SnapshotDamaged,
+    SnapshotError,
     SnapshotNotFound,
 )
 from activities.ports.snapshots import DeletedSnapshots, Progress, RestoreInfo, SnapshotInfo
@@ -124,23 +125,24 @@ class Engine:
         async with self._locks[container_id]:
             capture = await self._capture(container_id, agent_uid)
             self._indexes.pop(container_id, None)
-            wanted, reasons = ref, list[str]()
+            wanted, faults = ref, list[SnapshotError]()
             while True:
                 try:
                     state, requests = await self._restore_one(container_id, agent_uid, wanted, capture, chain, progress)
                     break
                 except (SnapshotDamaged, SnapshotNotFound) as error:
-                    reasons.append(str(error))
+                    faults.append(error)
                     before = await chain.before(wanted)
                     if before is None:
-                        raise
+                        # What is wrong with the one that was asked for says most.
+                        raise faults[0] from None
                     wanted = before
             files = [entry for entry in state.entries.values() if entry.kind is Kind.FILE and not entry.leader]
             return RestoreInfo(
                 requested=ref,
                 restored=wanted,
                 number=state.number,
-                reason=" ".join(reasons) or None,
+                reason=" ".join(str(fault) for fault in faults) or None,
                 files=sum(1 for entry in state.entries.values() if entry.kind not in (Kind.DIRECTORY, Kind.WHITEOUT)),
                 bytes=sum(entry.size for entry in files),
                 requests=chain.requests + requests,

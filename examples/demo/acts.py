@@ -99,16 +99,20 @@ class Play:
             status = await self.agent.status()
             lease = status.lease or (await self.agent.wake(timeout=_SLEEP_SECONDS)).lease
             there = await self.docker.containers()
-            if lease is None or not there:
+            if lease is None or not there or not await self.docker.remove(there[0]):
                 continue
-            await self.docker.remove(there[0])
             left = await self.docker.containers()
             self._check(there[0] not in left, f"container {there[0]} is still there after `docker rm -f`")
-            return lease
+            after = await self.agent.status()
+            if after.lease == lease or after.recoveries > status.recoveries:
+                return lease
         raise CheckFailed("The agent had no container that could be removed.")
 
     async def _asleep(self) -> AgentStatus:
         """Wait until the agent hibernates, or says why it does not."""
+        status = await self.agent.status()
+        if status.state is AgentState.HIBERNATED:
+            return status
         async with asyncio.timeout(_SLEEP_SECONDS):
             async for event in self.agent.events(self.follower.last):
                 if event.kind in {EventKind.HIBERNATED, EventKind.PAUSED}:
@@ -121,7 +125,7 @@ class Play:
         report = await self.agent.files.read_text(tasks.REPORT)
         for section in sections:
             missing = section.missing(report)
-            self._check(not missing, f"report.md, {section.name}: it lacks {'; '.join(missing[:3])}")
+            self._check(not missing, f"the report's {section.name}: it lacks {'; '.join(missing[:3])}")
         names = ", ".join(section.name for section in sections)
         self.screen.good(f"report.md agrees with what this demo computed from the same CSV by itself ({names})")
 

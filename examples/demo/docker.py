@@ -24,16 +24,23 @@ class Docker:
         self.screen.shell(argv, listed)
         return [line.split()[0] for line in listed.splitlines()]
 
-    async def remove(self, container: str) -> None:
-        """`docker rm -f`, behind the agent's back."""
+    async def remove(self, container: str) -> bool:
+        """`docker rm -f`, behind the agent's back; False when the container is not there any more."""
         argv = ["docker", "rm", "-f", container]
-        self.screen.shell(argv, await self._run(argv))
+        answer = await self._run(argv)
+        self.screen.shell(argv, answer)
+        return answer.strip() == container
 
     async def _run(self, argv: Sequence[str]) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            )
+        except FileNotFoundError as error:
+            raise DemoError("The command `docker` is not installed.", hint="`make setup` sees to it.") from error
         output, words = await process.communicate()
-        if process.returncode != 0:
-            raise DemoError(f"`{' '.join(argv[:3])}` failed: {words.decode(errors='replace').strip()}")
-        return output.decode(errors="replace")
+        said = words.decode(errors="replace").strip()
+        if process.returncode != 0 and "No such container" not in said:
+            raise DemoError(f"`{' '.join(argv[:3])}` failed: {said}")
+        return output.decode(errors="replace") or said

@@ -47,7 +47,7 @@ class Screen:
     def row(self, name: str, text: str, style: str = "", *, lines: int = 12) -> None:
         """A line of its own column; long texts are wrapped, and cut after some lines."""
         room = self._width - _INDENT - _NAME
-        wrapped = textwrap.wrap(clean(text), room, max_lines=lines, placeholder=" ...") or [""]
+        wrapped = _wrapped(text, room, lines)
         for number, part in enumerate(wrapped):
             line = Text(" " * _INDENT)
             line.append(f"{name if number == 0 else '':<{_NAME}}", style="dim")
@@ -68,7 +68,7 @@ class Screen:
         """A text word for word."""
         room = self._width - _INDENT - _NAME - 2
         for line in clean(text).splitlines():
-            for part in textwrap.wrap(line, room) or [""]:
+            for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]:
                 self._line(f"{'':<{_INDENT + _NAME}}| {part}", "yellow")
 
     def document(self, text: str) -> None:
@@ -119,6 +119,13 @@ class Screen:
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _wrapped(text: str, room: int, lines: int) -> list[str]:
+    """Lines of words; an address or a path stays whole, however long."""
+    return textwrap.wrap(
+        clean(text), room, max_lines=lines, placeholder=" ...", break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def told(event: Event) -> tuple[str, str]:

@@ -32,7 +32,10 @@ def script(conversation: Conversation) -> Reply:
 
 def _lost(call: Call) -> bool:
     """Whether the engine says that the call's commands were not run, or that nobody knows."""
-    return any(result.exit_code in _LOST for result in call.results)
+    # Chat Completions has no reserved codes: there, such a command has no exit code at all.
+    return any(
+        result.exit_code in _LOST or (result.exit_code is None and not result.timed_out) for result in call.results
+    )
 
 
 def _succeeded(call: Call) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from activities.providers import DEFAULT_PROVIDER, ProviderSettings, read_settings
+from activities.providers import DEFAULT_PROVIDER, ProviderSettings, ProviderSettingsInvalid, read_settings
 from examples.demo.errors import DemoError
 from examples.demo.script import script
 from examples.scripted_model import ScriptedModel
@@ -64,7 +64,10 @@ def choose_model(connection: ConnectionFile, environ: Mapping[str, str] = os.env
         DemoError: the worker of the stack that runs cannot reach it, and how to mend that.
     """
     file = Path(connection.providers)
-    providers = read_settings(file)
+    try:
+        providers = read_settings(file)
+    except ProviderSettingsInvalid as error:
+        raise DemoError(str(error)) from error
     if environ.get("OPENAI_API_KEY", "").strip():
         default = providers.get(DEFAULT_PROVIDER)
         if default is None or not (default.api_key_env or default.api_key_file):

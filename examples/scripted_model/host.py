@@ -79,6 +79,8 @@ class ScriptedModel:
     async def __aenter__(self) -> Self:
         """Listen."""
         listener = socket.create_server(self._address)
+        # asyncio does it only for sockets that name their protocol; without it each answer waits 40 ms for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._address = (self._address[0], listener.getsockname()[1])
         config = uvicorn.Config(self._app.asgi, log_level="critical", access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1

@@ -233,6 +233,9 @@ class DeleteRequest(Open):
 
     agent_id: str
     agent_uid: str
+    """Empty when nothing was ever kept under a uid."""
+    lease: LeaseStatus | None = None
+    """A container that a terminated agent left behind."""
     requested_at: datetime | None = None
 
 

@@ -5,7 +5,7 @@ from hibernaut.models.events import Event, EventKind, EventsPage
 from hibernaut.models.files import FileEntry, FileType
 from hibernaut.models.messages import Answer, AnswerState, SendRequest, Ticket
 from hibernaut.models.spec import AgentSpec, Network, SandboxSpec
-from hibernaut.models.status import AgentState, AgentStatus, LeaseStatus, SnapshotStatus, Usage
+from hibernaut.models.status import AgentState, AgentStatus, LeaseStatus, SnapshotStatus, Trouble, Usage
 from hibernaut.models.tools import CommandOutcome, OutcomeKind, RecoveryReport, ToolCall
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "SnapshotStatus",
     "Ticket",
     "ToolCall",
+    "Trouble",
     "Usage",
 ]

@@ -54,6 +54,8 @@ class Answer(Open):
     """Whether the rest of a long answer is to be read at the gateway."""
     paused_reason: str | None = None
     """Why nothing goes on at the moment, when the agent is paused."""
+    segment_ref: str | None = None
+    """The transcript segment that holds the whole answer."""
     turn: int = 0
     steps: int = 0
     """Model calls the turn took."""

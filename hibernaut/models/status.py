@@ -64,6 +64,18 @@ class SnapshotStatus(Open):
     capture: str = ""
 
 
+class Trouble(Open):
+    """An activity that failed and is tried again: why an agent that runs gets nowhere."""
+
+    activity: str
+    attempt: int
+    """Number of the attempt under way or waited for."""
+    reason: str
+    """What the attempt before it said."""
+    next_attempt_at: datetime | None = None
+    """When the next attempt is due (UTC); none while one is under way."""
+
+
 class AgentStatus(Open):
     """Everything one looks at first."""
 

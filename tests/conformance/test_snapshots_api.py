@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from tests.conformance.snapshot_tests import SnapshotEngineTests
+from tests.conformance.snapshot_failures import SnapshotFailureTests
+from tests.conformance.snapshot_fidelity import SnapshotFidelityTests
 
 
-class TestApiCapture(SnapshotEngineTests):
-    """From anywhere the daemon is reached."""
+class TestApiFidelity(SnapshotFidelityTests):
+    """Captured through the Docker API alone."""
+
+    kind = "api"
+
+
+class TestApiFailures(SnapshotFailureTests):
+    """Captured through the Docker API alone."""
 
     kind = "api"

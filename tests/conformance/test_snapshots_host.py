@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from tests.conformance.snapshot_tests import SnapshotEngineTests
+from tests.conformance.snapshot_failures import SnapshotFailureTests
+from tests.conformance.snapshot_fidelity import SnapshotFidelityTests
 
 
-class TestHostCapture(SnapshotEngineTests):
-    """As root on the Docker host."""
+class TestHostFidelity(SnapshotFidelityTests):
+    """Captured beside the daemon."""
+
+    kind = "host"
+
+
+class TestHostFailures(SnapshotFailureTests):
+    """Captured beside the daemon."""
 
     kind = "host"

@@ -197,7 +197,7 @@ def describe(home: Path) -> None:
     }
     for name, value in rows.items():
         print(f"  {name:<16} {value}", flush=True)
-    print('  next: .venv/bin/hibernaut run "..." in another terminal', flush=True)
+    print('  next: .venv/bin/hibernaut run NAME "..." in another terminal', flush=True)
 
 
 if __name__ == "__main__":

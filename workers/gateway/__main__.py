@@ -9,6 +9,7 @@ import sys
 
 import uvicorn
 
+from activities.adapters.docker_client import Daemon
 from activities.errors import HibernautActivityError
 from hibernaut._connect import connect
 from hibernaut.errors import HibernautError, InvalidSettings
@@ -34,7 +35,8 @@ async def _serve() -> None:
         log.warning("listening on %s: put TLS in front, the token travels in the clear", listen.host)
     temporal = await connect(settings.connection)
     store = wiring.open_store(settings)
-    sandboxes = wiring.sandboxes(settings)
+    daemon = Daemon()
+    sandboxes = wiring.sandboxes(daemon)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops at these, then raises them again for whoever was there before it: that must not be the default,
         # which ends the process on the spot.
@@ -43,7 +45,7 @@ async def _serve() -> None:
         gateway = Gateway(
             temporal=temporal,
             store=store,
-            snapshots=wiring.snapshot_engine(settings, store),
+            snapshots=wiring.snapshot_engine(settings, store, daemon),
             sandboxes=sandboxes,
             transcript=wiring.transcript(store),
             host_id=settings.host_id,

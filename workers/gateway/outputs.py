@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from activities.errors import ObjectNotFound
 from activities.ports.store import ObjectStore
+from activities.records import ExecRecord
 from activities.transcript import Segment, Transcript
 from hibernaut.client import AgentClient
 from hibernaut.contracts import StoreKeys
@@ -64,10 +65,12 @@ class Outputs:
         try:
             return await streamed(self.store.stream(StoreKeys.exec_stream(uid, exec_id, stream)))
         except ObjectNotFound:
-            # A command that wrote nothing has a record and no stream.
-            if await self.store.head(StoreKeys.exec_record(uid, exec_id.rpartition("-i")[0] or exec_id)) is None:
-                raise
-            return Response(b"", media_type="application/octet-stream")
+            # Output that the model was shown whole is in the record alone.
+            record = await self.store.get(StoreKeys.exec_record(uid, exec_id.rpartition("-i")[0] or exec_id))
+            for command in ExecRecord.model_validate_json(record).commands:
+                if command.exec_id == exec_id:
+                    return Response(getattr(command, stream).encode(), media_type="application/octet-stream")
+            raise
 
     async def _uid(self, request: Request) -> str:
         return (await self.agents.get(requests.agent_id(request)).status()).agent_uid
@@ -94,7 +97,10 @@ class Outputs:
                 f"Agent {status.agent_id} knows no message {answer.message_id}.", agent_id=status.agent_id
             )
         state = AnswerState(str(end.data.get("state", AnswerState.UNKNOWN)))
-        segment = await self._segment(status.transcript_ref, end.step - 1)
+        if answer.segment_ref is not None:
+            segment: Segment | None = await self.transcript.segment(answer.segment_ref)
+        else:
+            segment = await self._segment(status.transcript_ref, end.step - 1)
         whole = state in {AnswerState.DONE, AnswerState.REFUSED} and segment is not None
         return answer.model_copy(
             update={
