@@ -97,12 +97,12 @@ class _Ours:
         self._client = client
         self._temporal = temporal
         self._model = model
-        self._id = f"beside-peer-{uuid4().hex[:8]}"
+        self.agent_id = f"beside-peer-{uuid4().hex[:8]}"
 
     async def burst(self, alternation: Alternation) -> None:
         """A turn of many steps, in turn with the other."""
         try:
-            agent = await self._client.start(self._id, AgentSpec(model=self._model.model))
+            agent = await self._client.start(self.agent_id, AgentSpec(model=self._model.model))
             await agent.send(BURST, timeout=PATIENCE)
         finally:
             alternation.leave("ours")
@@ -110,7 +110,7 @@ class _Ours:
 
     async def turn(self) -> None:
         """A turn without steps; the agent's computer runs."""
-        agent, workflow = self._client.get(self._id), self._temporal.get_workflow_handle(self._id)
+        agent, workflow = self._client.get(self.agent_id), self._temporal.get_workflow_handle(self.agent_id)
         before = (await workflow.describe()).history_length
         began = monotonic()
         await agent.send(NOTHING, timeout=PATIENCE)
@@ -120,7 +120,7 @@ class _Ours:
 
     async def close(self) -> None:
         """Give the computer up."""
-        await self._client.get(self._id).close()
+        await self._client.get(self.agent_id).close()
 
 
 class _Peer:
@@ -184,11 +184,11 @@ async def _run_peer(python: Path, stack: DevStack, model: TimedModel, message: s
 
 
 def _remove(label: str) -> None:
-    """Remove what a peer that failed has left."""
+    """Remove what an engine that failed has left."""
     engine = docker.from_env()
     try:
         for container in engine.containers.list(all=True, filters={"label": label}):
-            container.remove(force=True)
+            container.remove(force=True, v=True)
     finally:
         engine.close()
 
@@ -201,6 +201,17 @@ def _command_ms() -> float:
         return float(engine.containers.run(DEFAULT_IMAGE, command, remove=True, network_mode="none"))
     finally:
         engine.close()
+
+
+async def _run_both(ours: _Ours, peer: _Peer, alternation: Alternation) -> None:
+    alternation.join("ours", "peer")
+    async with asyncio.TaskGroup() as both:
+        both.create_task(ours.burst(alternation))
+        both.create_task(peer.burst(alternation))
+    for _ in range(TURNS):
+        await ours.turn()
+        await peer.turn()
+    await ours.close()
 
 
 async def measure(python: Path) -> None:
@@ -225,14 +236,10 @@ async def measure(python: Path) -> None:
                     gateway_token=stack.env.get("HIBERNAUT_GATEWAY_TOKEN"),
                 )
                 ours, peer = _Ours(client, temporal, our_model), _Peer(python, stack, peer_model)
-                alternation.join("ours", "peer")
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(ours.burst(alternation))
-                    both.create_task(peer.burst(alternation))
-                for _ in range(TURNS):
-                    await ours.turn()
-                    await peer.turn()
-                await ours.close()
+                try:
+                    await _run_both(ours, peer, alternation)
+                finally:
+                    await asyncio.to_thread(_remove, f"hibernaut.agent={ours.agent_id}")
     _report(ours.taken, peer.taken, peer.history, command_ms)
 
 

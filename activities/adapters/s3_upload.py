@@ -98,5 +98,5 @@ async def _abort(client: S3Client, names: dict[str, Any], call: _Call) -> None:
     try:
         await call(partial(client.abort_multipart_upload, **names))
     except StoreError:
-        # The first error is the one to tell; the bucket's lifecycle rule removes what is left.
+        # The first error is the one to tell. What is left, MinIO removes by itself and S3 by a lifecycle rule.
         return

@@ -10,7 +10,7 @@ import typer
 
 from hibernaut._messages import Reply
 from hibernaut.agent import AgentHandle
-from hibernaut.cli.console import Format, session
+from hibernaut.cli.console import Format, plain, session
 from hibernaut.cli.options import (
     Image,
     Model,
@@ -28,9 +28,10 @@ from hibernaut.cli.options import (
     read_text,
 )
 from hibernaut.cli.render import agents_table, show_event, status_table
+from hibernaut.cli.troubles import warn_of_troubles
 from hibernaut.client import AgentClient, AgentSummary
 from hibernaut.errors import AgentNotFound, HibernautError
-from hibernaut.models import AgentState, AgentStatus, EventKind, Ticket
+from hibernaut.models import AgentState, AgentStatus, EventKind, Ticket, Trouble
 
 Events = Annotated[
     bool | None,
@@ -174,14 +175,16 @@ def status(name: Name, output: Output = Format.TEXT) -> None:
     """Show an agent's state."""
     del output
 
-    async def work(client: AgentClient) -> tuple[AgentStatus, str | None]:
-        return await client.get(name).status(), client.connection.ui_url if client.connection else None
+    async def work(client: AgentClient) -> tuple[AgentStatus, list[Trouble], str | None]:
+        agent = client.get(name)
+        ui = client.connection.ui_url if client.connection else None
+        return await agent.status(), await agent.troubles(), ui
 
-    found, ui = connected(work)
+    found, troubles, ui = connected(work)
     if session.json:
-        session.data(found)
+        session.data({**plain(found), "troubles": plain(troubles)})
     else:
-        session.out.print(status_table(found, ui))
+        session.out.print(status_table(found, troubles, ui))
 
 
 def ls(
@@ -213,6 +216,22 @@ async def _converse(
     events: bool | None,
 ) -> Reply:
     """Send and wait, with live events beside when somebody watches."""
+    warner = asyncio.create_task(warn_of_troubles(agent))
+    try:
+        return await _watched(agent, text, message_id, timeout, since=since, events=events)
+    finally:
+        warner.cancel()
+
+
+async def _watched(
+    agent: AgentHandle,
+    text: str,
+    message_id: str | None,
+    timeout: float | None,
+    *,
+    since: int | None,
+    events: bool | None,
+) -> Reply:
     watched = sys.stderr.isatty() and not session.json if events is None else events
     if not watched:
         return await agent.send(text, message_id=message_id, timeout=timeout)

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from hibernaut.cli.console import clean, session, size
 from hibernaut.client import AgentSummary
-from hibernaut.models import AgentState, AgentStatus, AnswerState, Event, EventKind, FileEntry, FileType
+from hibernaut.models import AgentState, AgentStatus, AnswerState, Event, EventKind, FileEntry, FileType, Trouble
 
 STATE_STYLE = {
     AgentState.RUNNING: "bold green",
@@ -100,7 +100,7 @@ def agents_table(agents: list[AgentSummary]) -> Table:
     return table
 
 
-def status_table(status: AgentStatus, ui: str | None) -> Table:
+def status_table(status: AgentStatus, troubles: list[Trouble], ui: str | None) -> Table:
     """Everything one looks at first, a line each."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
@@ -113,6 +113,8 @@ def status_table(status: AgentStatus, ui: str | None) -> Table:
     row("state", Text(status.state.value, style=STATE_STYLE[status.state]))
     if status.state is AgentState.PAUSED or status.paused_reason:
         row("paused", status.paused_reason or "by request")
+    for trouble in troubles:
+        row("held up", Text(clean(f"{trouble.activity}, attempt {trouble.attempt}: {trouble.reason}"), style="yellow"))
     row("model", f"{status.spec.model} ({status.spec.provider})")
     working = f", now on {status.current_message_id}" if status.current_message_id else ""
     row("work", f"{_count(status.turn, 'turn')}, {_count(status.steps, 'step')}{working}, {status.inbox} waiting")
