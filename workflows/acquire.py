@@ -10,8 +10,12 @@ from workflows.record import AgentRecord
 from workflows.recovery import report_loss
 
 
-async def acquire(context: Context) -> LeaseStatus:
+async def acquire(context: Context, prefix: str = "") -> LeaseStatus:
     """Choose a host, create the container there, restore the newest snapshot into it.
+
+    Args:
+        context: The agent.
+        prefix: Begins the summaries, so that a recovery stands out in the timeline.
 
     Raises:
         ActivityError: One of the three failed for good; no container is left behind.
@@ -20,7 +24,7 @@ async def acquire(context: Context) -> LeaseStatus:
     placement = await options.call(
         contracts.PLACEMENT_CHOOSE,
         contracts.PlacementRequest(agent_uid=record.uid, spec=context.spec.sandbox),
-        summary=f"a host for {context.spec.sandbox.image}",
+        summary=f"{prefix}a host for {context.spec.sandbox.image}",
         task_queue=contracts.PLACEMENT_QUEUE,
     )
     record.generation += 1
@@ -33,7 +37,7 @@ async def acquire(context: Context) -> LeaseStatus:
             spec=context.spec.sandbox,
             image_id=record.image_id,
         ),
-        summary=f"generation {record.generation} on {placement.host_id}",
+        summary=f"{prefix}generation {record.generation} on {placement.host_id}",
         task_queue=placement.task_queue,
     )
     lease = acquired.lease
@@ -48,7 +52,7 @@ async def acquire(context: Context) -> LeaseStatus:
     )
     if record.snapshot is not None:
         try:
-            await _restore(context, lease, record.snapshot)
+            await _restore(context, lease, record.snapshot, prefix)
         except ActivityError:
             await destroy(record, lease)
             raise
@@ -65,12 +69,12 @@ async def destroy(record: AgentRecord, lease: LeaseStatus) -> None:
     )
 
 
-async def _restore(context: Context, lease: LeaseStatus, snapshot: SnapshotStatus) -> None:
+async def _restore(context: Context, lease: LeaseStatus, snapshot: SnapshotStatus, prefix: str) -> None:
     record = context.record
     result = await options.call(
         contracts.SNAPSHOT_RESTORE,
         contracts.RestoreRequest(agent_uid=record.uid, lease=lease, ref=snapshot.ref),
-        summary=f"restore snapshot {snapshot.number} into generation {lease.generation}",
+        summary=f"{prefix}restore snapshot {snapshot.number} into generation {lease.generation}",
         task_queue=lease.task_queue,
     )
     context.journal.add(

@@ -82,20 +82,20 @@ class AgentWorkflow:
     async def _rest(self) -> None:
         """Wait for something to do; with a container at hand, for as long as the idle timeout."""
         record, context = self._record, self._context
-        held = self._lease.held
+        held, uses = self._lease.held, self._lease.uses
         record.want_hibernate = record.want_hibernate and held
         context.show(_resting_state(record, held=held))
         if not held and workflow.info().get_current_history_length() > _SLEEPING_EVENTS:
             await self._continue()
         try:
             await workflow.wait_condition(
-                lambda: self._woken() or self._lease.held is not held,
+                lambda: self._woken() or self._lease.held is not held or self._lease.uses != uses,
                 timeout=context.spec.idle_timeout if held else None,
                 timeout_summary="hibernate when idle this long",
             )
         except TimeoutError:
             if self._lease.idle:
-                await self._hibernate(f"idle for {context.spec.idle_timeout}")
+                await self._hibernate(f"idle for {context.spec.idle_timeout.total_seconds():g} s")
 
     def _woken(self) -> bool:
         record = self._record

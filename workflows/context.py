@@ -101,7 +101,8 @@ class Context:
                 f"host `{record.lease.host_id}`"
             )
         if record.snapshot is not None:
-            lines.append(f"\nsnapshot {record.snapshot.number}: {record.snapshot.files} files")
-        if record.recoveries:
-            lines.append(f"\nrecoveries: {record.recoveries}")
+            lines.append(f"\n{record.snapshot.summary or f'snapshot {record.snapshot.number}'}")
+        if record.last_recovery is not None:
+            lines.append(f"\n{record.recoveries} recoveries, the last: {record.last_recovery.reason}")
+        lines.append(f"\nmodel {self.spec.model} ({self.spec.provider}), image {self.spec.sandbox.image}")
         return "\n".join(lines)

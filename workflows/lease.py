@@ -30,7 +30,10 @@ class Lease:
         self._snapshot_error: ActivityError | None = None
         self._taking = asyncio.Lock()
         self._users = 0
+        self.uses = 0
+        """Counts what was done in the sandbox beside the turns: each restarts the idle timer."""
         self._lost: str | None = None
+        self._recovering = False
 
     @property
     def idle(self) -> bool:
@@ -81,6 +84,9 @@ class Lease:
                 if not await self._context.while_paused():
                     return False
                 self.begin_snapshot("after resume")
+            elif self._record.dirty:
+                # A run that ended between a command and its snapshot's success leaves it to the next run.
+                self.begin_snapshot("not yet durable")
             else:
                 return intact
         return False
@@ -125,6 +131,7 @@ class Lease:
             return result
         finally:
             self._users -= 1
+            self.uses += 1
 
     async def release(self) -> bool:
         """Snapshot what is there, then destroy the container. False when that was not possible."""
@@ -168,7 +175,9 @@ class Lease:
         self._lost = None
         self._snapshot_error = None
         record.lease = None
+        self._recovering = True
         await self.hold()
+        self._recovering = False
         # When the turn is to end instead, the next hold restores this very snapshot.
         restored = record.snapshot.number if record.snapshot else None
         report_loss(self._context, reason, uncertain, restored=restored, requested=requested)
@@ -200,7 +209,7 @@ class Lease:
                 self._acquiring = None
 
     async def _acquire(self) -> None:
-        self._record.lease = await acquire(self._context)
+        self._record.lease = await acquire(self._context, "recover: " if self._recovering else "")
 
     async def _take(self, lease: LeaseStatus, after: str) -> None:
         async with self._taking:
@@ -241,6 +250,7 @@ class Lease:
             bytes_new=result.bytes_new,
             duration_ms=result.duration_ms,
             capture=result.capture,
+            summary=result.summary,
         )
         self._context.journal.add(
             EventKind.SNAPSHOT, result.summary, **result.model_dump(mode="json", exclude={"summary"})

@@ -165,8 +165,8 @@ class Turn:
         if lease is None:
             raise RuntimeError("a call is about to run without a sandbox")
         timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
-        shown = "; ".join(call.commands)
-        self._context.show(State.RUNNING, f"`$ {' '.join(shown.split())[:120]}`")
+        shown = _shown(call)
+        self._context.show(State.RUNNING, f"`$ {shown[:120]}`")
         handle = options.start(
             contracts.SHELL_EXEC,
             contracts.ExecRequest(
@@ -200,7 +200,7 @@ class Turn:
                 record.dirty.append(outcome.command[:200])
         self._answer(call, record_ref=result.record_ref)
         if result.lost is None:
-            self._lease.begin_snapshot(f"$ {'; '.join(call.commands)}")
+            self._lease.begin_snapshot(f"$ {_shown(call)}")
             return True
         uncertain = [outcome.command for outcome in result.outcomes if outcome.kind is OutcomeKind.UNKNOWN]
         if uncertain:
@@ -281,6 +281,12 @@ class Turn:
             steps=current.steps,
             duration_ms=int((workflow.now() - current.started_at).total_seconds() * 1000),
         )
+
+
+def _shown(call: ToolCall) -> str:
+    """The first line of each command."""
+    firsts = [command.strip().split("\n", 1) for command in call.commands]
+    return "; ".join(lines[0] + (" …" if len(lines) > 1 else "") for lines in firsts)
 
 
 def _not_run(call: ToolCall, prefix: str) -> tuple[CommandOutcome, ...]:

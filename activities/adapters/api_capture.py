@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from activities.snapshots.state import Index
 
 _PASSES = 3
-_MAX_NOTES = 1 << 30
+_MAX_NOTES = 256 << 20
 # The list goes to memory first: a tar that waits for its output to be read does not read its list.
 _READ = (
     WAIT + 'list=/dev/shm/.hibernaut-list-$$; head -c "$1" >"$list" && tar --create --file=- --format=posix '

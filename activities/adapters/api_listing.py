@@ -27,7 +27,7 @@ _SCRIPT = (
 )
 _NO_TOOL = 90
 _PIECE = 1 << 18
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 256 << 20
 _SOCKET = b"s"
 
 

@@ -1,6 +1,7 @@
 """The Docker daemon as the adapters reach it: one client, blocking calls in threads, errors in our terms."""
 
 import asyncio
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,6 +18,8 @@ from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
 T = TypeVar("T")
 
 _STREAMS = {1: "stdout", 2: "stderr"}
+
+_LONG_ID = re.compile(r"\b[0-9a-f]{64}\b")
 
 API_TIMEOUT_S = 120
 """Seconds a call may take that is not a stream; creating a container on a busy disk is the slowest."""
@@ -82,7 +85,8 @@ def translated() -> Generator[None]:
     try:
         yield
     except NotFound as error:
-        raise SandboxLost(f"the container is gone: {error.explanation or error}") from error
+        gone = _LONG_ID.sub(lambda found: found[0][:12], str(error.explanation or error))
+        raise SandboxLost(f"the container is gone: {gone}") from error
     except APIError as error:
         text = str(error.explanation or error)
         if error.status_code == HTTPStatus.CONFLICT and "paused" in text:

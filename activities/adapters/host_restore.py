@@ -46,7 +46,7 @@ class RootWriter:
         """Write everything; directories get their times last.
 
         Raises:
-            PathEscape: A path leads through a symbolic link or into another mount.
+            PathEscape: A path leads through a symbolic link, another thing that is no directory, or into another mount.
             CaptureError: The container's files could not be written.
         """
         ordered = [entries[path] for path in sorted(entries)]
@@ -200,7 +200,7 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 def _explained(error: OSError, path: bytes) -> CaptureError | PathEscape:
     shown = ascii(path[:200])
-    if error.errno in (errno.ELOOP, errno.EXDEV):
-        return PathEscape(f"The snapshot's path {shown} leads through a link or into another mount: it is refused.")
+    if error.errno in (errno.ELOOP, errno.EXDEV, errno.ENOTDIR):
+        return PathEscape(f"The snapshot's path {shown} leads through what is no directory, or another mount: refused.")
     why = os.strerror(error.errno or 0)
     return CaptureError(f"The snapshot's path {shown} could not be written into the container: {why}.")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 _MAX_EXTENDED = 4 << 20
-_MAX_MAP = 4 << 20
 _MAX_EXTENTS = 100_000
+_MAX_MAP_BLOCKS = 10_000
 _BASE_256 = 0x80
 _XATTR = b"SCHILY.xattr."
 FILE_TYPES = (b"0", b"\0", b"7")
@@ -149,18 +149,17 @@ def _member(header: bytes, kind: bytes, size: int, extended: dict[bytes, bytes],
 
 def _sparse_map(content: Content) -> tuple[tuple[int, int], ...]:
     """Read the map at the beginning of a sparse member: decimal lines, padded to a whole block."""
-    buffer = content.exactly(BLOCK)
-    while True:
-        lines = buffer.split(b"\n")
-        count = _decimal(lines[0]) if len(lines) > 1 else None
-        if count is not None and len(lines) > 2 * count + 1:
-            break
-        if len(buffer) > _MAX_MAP:
-            raise _broken("a sparse map too large")
-        buffer += content.exactly(BLOCK)
+    parts = [content.exactly(BLOCK)]
+    count = _decimal(parts[0].partition(b"\n")[0])
     if count > _MAX_EXTENTS:
         raise _broken("a file with too many holes")
-    numbers = [_decimal(line) for line in lines[1 : 2 * count + 1]]
+    missing = 2 * count + 1 - parts[0].count(b"\n")
+    while missing > 0:
+        if len(parts) > _MAX_MAP_BLOCKS:
+            raise _broken("a sparse map too large")
+        parts.append(content.exactly(BLOCK))
+        missing -= parts[-1].count(b"\n")
+    numbers = [_decimal(line) for line in b"".join(parts).split(b"\n")[1 : 2 * count + 1]]
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return tuple((offset, length) for offset, length in pairs if length)
 

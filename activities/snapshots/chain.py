@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from activities.errors import ObjectNotFound, SnapshotDamaged, SnapshotNotFound
@@ -41,7 +42,7 @@ class ChainReader:
         except ObjectNotFound:
             msg = f"There is no snapshot {ref} in the store."
             raise SnapshotNotFound(msg) from None
-        found, digest = decode(data, ref)
+        found, digest = await asyncio.to_thread(decode, data, ref)
         if (found.agent_uid, found.number) != (uid, number):
             msg = f"The manifest {ref} is that of snapshot {found.number} of agent {found.agent_uid}."
             raise SnapshotDamaged(msg)
@@ -72,7 +73,7 @@ class ChainReader:
                 msg = f"The manifest {above.parent} is not the one that {ref} was built on."
                 raise SnapshotDamaged(msg)
             chain.append(below)
-        return _assemble(ref, chain)
+        return await asyncio.to_thread(_assemble, ref, chain)
 
     async def before(self, ref: str) -> str | None:
         """Return the reference of the snapshot before a damaged one: its parent, or the next lower number."""

@@ -177,6 +177,8 @@ class Engine:
         await self._store.delete(manifests)
         await self._store.delete([info.key for info in found if info.key not in set(manifests)])
         self._reader.forget_agent(agent_uid)
+        for container_id in [kept for kept, owner in self._owners.items() if owner == agent_uid]:
+            self._indexes.pop(container_id, None)
         return DeletedSnapshots(manifests=len(manifests), packs=len(packs), bytes=sum(info.size for info in found))
 
     async def _restore_one(

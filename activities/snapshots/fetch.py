@@ -12,7 +12,7 @@ import tempfile
 from collections import OrderedDict, defaultdict
 from typing import TYPE_CHECKING
 
-from activities.errors import ObjectNotFound, SnapshotDamaged
+from activities.errors import CaptureError, ObjectNotFound, SnapshotDamaged
 from activities.snapshots.chunking import digest_of
 from activities.snapshots.packs import open_frame
 
@@ -109,7 +109,13 @@ class Spool:
             content = open_frame(piece, plain)
             for digest, location in wanted[frame].items():
                 _verify(digest, content[location.start : location.start + location.length], pack)
-        os.pwrite(self._file.fileno(), data, place)
+        try:
+            os.pwrite(self._file.fileno(), data, place)
+        except OSError as error:
+            msg = (
+                f"The local disk cannot hold what is to be restored ({error.strerror}): make room for temporary files."
+            )
+            raise CaptureError(msg) from error
         for frame in frames:
             self._places[frame] = place + frame[1] - start
 

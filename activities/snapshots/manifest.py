@@ -143,7 +143,7 @@ def text_of(raw: bytes) -> str:
 def bytes_of(text: str) -> bytes:
     """Read what `text_of` wrote."""
     if not text.startswith("\0"):
-        return text.encode("utf-8", "surrogatepass")
+        return text.encode()
     try:
         return base64.b64decode(text[1:], validate=True)
     except (binascii.Error, ValueError):

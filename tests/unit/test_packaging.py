@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_sdk_alone(wheel: zipfile.ZipFile) -> None:
     metadata = {name for name in top if name.endswith(".dist-info")}
     assert len(metadata) == 1
     assert top - metadata == {"hibernaut"}
-    assert "hibernaut/contracts.py" in wheel.namelist()
+    assert "hibernaut/contracts/__init__.py" in wheel.namelist()
 
 
 def test_the_wheel_asks_for_nothing_of_the_workers(wheel: zipfile.ZipFile) -> None:

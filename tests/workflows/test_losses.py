@@ -1,11 +1,14 @@
 """What is lost is replaced, and the model is told."""
 
+from datetime import UTC, datetime
+
 from temporalio.exceptions import ApplicationError
 
 from hibernaut import contracts as c
-from hibernaut.models import AgentState
+from hibernaut.models import AgentState, LeaseStatus
 from tests.workflows.conftest import Rig
-from tests.workflows.world import gone, say, shell
+from tests.workflows.world import HOST, gone, say, shell
+from workflows.record import AgentRecord, CurrentTurn
 
 
 def _report(request: c.ModelRequest) -> c.Note:
@@ -123,3 +126,31 @@ async def test_a_container_lost_while_it_is_restored_is_replaced_without_asking_
     rig.world.restore_errors = [gone()]
     assert (await rig.ask(agent, "hi")).text == "back"
     assert rig.world.live == {3}
+
+
+async def test_a_run_that_ends_before_a_snapshot_succeeds_leaves_it_to_the_next(rig: Rig) -> None:
+    """The answer waits for durability even when the command ran in an earlier run."""
+    now = datetime.now(UTC)
+    lease = LeaseStatus(
+        generation=1, host_id=HOST, task_queue=c.host_queue(HOST), sandbox_id="container-1", image_id="sha256:image"
+    )
+    record = AgentRecord(
+        uid="u1",
+        born_at=now,
+        turn=1,
+        step=1,
+        generation=1,
+        lease=lease,
+        current=CurrentTurn(message_id="m1", started_at=now, steps=1),
+        message_ids=["m1"],
+        pending=[c.ToolResult(call_id="call_1", call_kind="shell_call", record_ref="x")],
+        dirty=["touch x"],
+    )
+    rig.world.live = {1}
+    rig.world.script = [say("done")]
+    agent = await rig.client.start_workflow(
+        c.AGENT_WORKFLOW, args=[{"model": "scripted"}, record], id="carried", task_queue=c.TASK_QUEUE
+    )
+    assert (await rig.answer(agent, "m1")).text == "done"
+    assert len(rig.world.snapshots) == 1
+    assert (await rig.status(agent)).snapshot is not None
