@@ -32,7 +32,6 @@
         ├── FileNotInSnapshot       the path does not exist in the snapshot
         ├── FileInImageOnly         the path is not in the delta; the image may hold it
         └── CaptureError            the container's files could not be read or written
-            ├── ContainerGone       the container does not exist or does not run
             ├── SandboxNotFresh     another snapshot was begun in this container
             └── CaptureToolMissing  the image lacks GNU find or GNU tar
 
@@ -48,154 +47,125 @@ from typing import ClassVar
 class HibernautActivityError(Exception):
     """Root of all errors that activities raise on purpose."""
 
-    code: ClassVar[str] = "activity_error"
+    code: ClassVar[str] = "HibernautActivityError"
+    """The type of the failure that Temporal records: the name of the class."""
     retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Name the code."""
+        super().__init_subclass__()
+        cls.code = cls.__name__
 
 
 class StoreError(HibernautActivityError):
     """The object store answered in a way we cannot use."""
 
-    code = "store_error"
     retryable = True
 
 
 class InvalidKey(StoreError):
     """The key or the store's URL cannot be used."""
 
-    code = "store_invalid_key"
     retryable = False
 
 
 class ObjectNotFound(StoreError):
     """No object under this key."""
 
-    code = "store_object_not_found"
     retryable = False
 
 
 class ObjectExists(StoreError):
     """A conditional write found an object under its key."""
 
-    code = "store_object_exists"
     retryable = False
 
 
 class PreconditionFailed(StoreError):
     """Compare-and-swap found another version than the one expected."""
 
-    code = "store_precondition_failed"
     retryable = False
 
 
 class BucketNotFound(StoreError):
     """The bucket or folder that the store's URL names is missing."""
 
-    code = "store_bucket_not_found"
     retryable = False
 
 
 class StoreAccessDenied(StoreError):
     """Credentials are missing, wrong or too narrow."""
 
-    code = "store_access_denied"
     retryable = False
 
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, timed out or is overloaded."""
 
-    code = "store_unavailable"
     retryable = True
 
 
 class SnapshotError(HibernautActivityError):
     """A snapshot could not be taken, read or restored."""
 
-    code = "snapshot_error"
     retryable = False
 
 
 class SnapshotNotFound(SnapshotError):
     """No snapshot under this reference, nor an earlier one of its chain."""
 
-    code = "snapshot_not_found"
-
 
 class SnapshotDamaged(SnapshotError):
     """Bytes of a snapshot are missing or do not match their digests."""
-
-    code = "snapshot_damaged"
 
 
 class SnapshotConflict(SnapshotError):
     """Another snapshot, of another parent or generation, already bears this number."""
 
-    code = "snapshot_conflict"
-
 
 class ImageMismatch(SnapshotError):
     """The container's image is not the one the snapshot is a delta of."""
-
-    code = "snapshot_image_mismatch"
 
 
 class PathEscape(SnapshotError):
     """A path of a snapshot would leave the container's root."""
 
-    code = "snapshot_path_escape"
-
 
 class FileNotInSnapshot(SnapshotError):
     """The path does not exist in the snapshot."""
-
-    code = "snapshot_file_not_found"
 
 
 class FileInImageOnly(SnapshotError):
     """The path is not in the snapshot's delta; the image may hold it."""
 
-    code = "snapshot_file_in_image"
-
 
 class CaptureError(SnapshotError):
     """The container's files could not be read or written."""
 
-    code = "snapshot_capture_failed"
     retryable = True
-
-
-class ContainerGone(CaptureError):
-    """The container does not exist or does not run."""
-
-    code = "snapshot_container_gone"
-    retryable = False
 
 
 class SandboxNotFresh(CaptureError):
     """Another snapshot was begun in this container; a new container is needed."""
 
-    code = "snapshot_sandbox_not_fresh"
     retryable = False
 
 
 class CaptureToolMissing(CaptureError):
     """The image lacks GNU find or GNU tar, which capture through the Docker API needs."""
 
-    code = "snapshot_tool_missing"
     retryable = False
 
 
 class SandboxError(HibernautActivityError):
     """A container could not be created, used or removed."""
 
-    code = "sandbox_error"
     retryable = True
 
 
 class SandboxLost(SandboxError):
     """The container of the lease is gone or stopped."""
 
-    code = "sandbox_lost"
     retryable = False
 
     def __init__(self, message: str, *, started: bool = False) -> None:
@@ -207,48 +177,40 @@ class SandboxLost(SandboxError):
 class ImageNotFound(SandboxError):
     """The image is neither on the host nor to be pulled."""
 
-    code = "sandbox_image_not_found"
     retryable = False
 
 
 class SandboxRefused(SandboxError):
     """The Docker daemon rejects the spec."""
 
-    code = "sandbox_refused"
     retryable = False
 
 
 class SandboxUnavailable(SandboxError):
     """The Docker daemon does not answer."""
 
-    code = "sandbox_unavailable"
     retryable = True
 
 
 class InvalidCommand(SandboxError):
     """The command cannot be handed to a shell."""
 
-    code = "sandbox_invalid_command"
     retryable = False
 
 
 class PathNotUsable(SandboxError):
     """The path cannot be read or written in the container."""
 
-    code = "sandbox_path_not_usable"
     retryable = False
 
 
 class ModelError(HibernautActivityError):
     """A language model could not be asked."""
 
-    code = "ModelError"
-
 
 class ModelUnavailable(ModelError):
     """The provider does not answer as it should at the moment: rate limit, server error, timeout, cut stream."""
 
-    code = "ModelUnavailable"
     retryable = True
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -260,28 +222,18 @@ class ModelUnavailable(ModelError):
 class ModelRejected(ModelError):
     """The provider refuses the request for good: bad request, authentication, unknown model, unknown provider."""
 
-    code = "ModelRejected"
-
 
 class ContextOverflow(ModelRejected):
     """The conversation is longer than the model's window."""
-
-    code = "ContextOverflow"
 
 
 class TranscriptError(HibernautActivityError):
     """The conversation as it is kept in the store cannot be used."""
 
-    code = "TranscriptError"
-
 
 class TranscriptConflict(TranscriptError):
     """Another request has already kept its reply under this agent, branch, step and ordinal."""
 
-    code = "TranscriptConflict"
-
 
 class TranscriptDamaged(TranscriptError):
     """A segment, an exec record or a text of the conversation is missing or cannot be read."""
-
-    code = "TranscriptDamaged"

@@ -60,13 +60,14 @@ class ModelActivities:
     async def _call(self, request: ModelRequest, progress: Callable[[str], None]) -> ModelReply:
         digest = request_digest(request)
         key = StoreKeys.segment(request.agent_uid, request.branch, request.step, request.ordinal)
-        kept = await self._transcript.find(key, digest)
+        kept, history, new_items = await asyncio.gather(
+            self._transcript.find(key, digest),
+            self._transcript.segments(request.transcript_ref),
+            render(request.new_items, self._transcript.store),
+        )
         if kept is not None:
             return to_reply(kept, replayed=True)
         adapter = self._providers.adapter(request.provider)
-        history, new_items = await asyncio.gather(
-            self._transcript.segments(request.transcript_ref), render(request.new_items, self._transcript.store)
-        )
         items = conversation(history, new_items)
         began = time.monotonic()
         output = await adapter.call(ModelInput(model=request.model, items=items, idempotency_key=digest), progress)

@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.errors import ContainerGone, SandboxLost
 from activities.heartbeat import beating
 from activities.ports.snapshots import SnapshotEngine, SnapshotInfo
 from hibernaut.contracts import (
@@ -31,17 +30,14 @@ class SnapshotActivities:
             SnapshotError: The files cannot be read, or the store cannot be written.
         """
         async with beating() as pulse:
-            try:
-                info = await self._engine.take(
-                    request.lease.sandbox_id,
-                    agent_uid=request.agent_uid,
-                    generation=request.lease.generation,
-                    number=request.number,
-                    parent=request.parent,
-                    progress=pulse.say,
-                )
-            except ContainerGone as error:
-                raise SandboxLost(str(error)) from error
+            info = await self._engine.take(
+                request.lease.sandbox_id,
+                agent_uid=request.agent_uid,
+                generation=request.lease.generation,
+                number=request.number,
+                parent=request.parent,
+                progress=pulse.say,
+            )
         return SnapshotResult(
             ref=info.ref,
             number=info.number,
@@ -66,16 +62,13 @@ class SnapshotActivities:
             SnapshotError: Nothing of the chain can be restored.
         """
         async with beating() as pulse:
-            try:
-                info = await self._engine.restore(
-                    request.lease.sandbox_id,
-                    agent_uid=request.agent_uid,
-                    generation=request.lease.generation,
-                    ref=request.ref,
-                    progress=pulse.say,
-                )
-            except ContainerGone as error:
-                raise SandboxLost(str(error)) from error
+            info = await self._engine.restore(
+                request.lease.sandbox_id,
+                agent_uid=request.agent_uid,
+                generation=request.lease.generation,
+                ref=request.ref,
+                progress=pulse.say,
+            )
         return RestoreResult(
             restored_ref=info.restored,
             restored_number=info.number,

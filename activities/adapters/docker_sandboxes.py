@@ -50,7 +50,10 @@ class DockerSandboxes:
 
     async def destroy(self, agent_uid: str, generation: int) -> list[str]:
         """See the port."""
-        return await asyncio.to_thread(self._factory.destroy, agent_uid, generation)
+        removed = await asyncio.to_thread(self._factory.destroy, agent_uid, generation)
+        for sandbox_id in removed:
+            self._runner.forget(sandbox_id)
+        return removed
 
     async def list_files(self, sandbox_id: str, path: str) -> list[FileEntry]:
         """See the port."""
@@ -72,6 +75,7 @@ class DockerSandboxes:
 
     async def close(self) -> None:
         """See the port."""
+        await asyncio.to_thread(self._runner.close)
         await asyncio.to_thread(self._daemon.close)
 
 

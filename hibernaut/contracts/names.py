@@ -15,9 +15,9 @@ INLINE_TEXT = 4_000
 """Characters of a text carried in the history; what is longer is kept in the store and carried as a reference."""
 
 # Error types (ApplicationError.type) that workflows act on; activities raise them.
-SANDBOX_LOST = "sandbox_lost"
+SANDBOX_LOST = "SandboxLost"
 """The sandbox of the lease is gone or was stopped."""
-SANDBOX_NOT_FRESH = "snapshot_sandbox_not_fresh"
+SANDBOX_NOT_FRESH = "SandboxNotFresh"
 """An earlier attempt began to restore another snapshot in the container: a new one is needed."""
-INVALID_COMMAND = "sandbox_invalid_command"
+INVALID_COMMAND = "InvalidCommand"
 """The command cannot be handed to a shell; the model is told."""

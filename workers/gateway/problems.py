@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -107,7 +108,9 @@ def activity_error(_request: Request, error: Exception) -> Response:
     if known is not None:
         return problem(known)
     log.warning("%s: %s", error.code, error)
-    return JSONResponse({"code": error.code, "message": str(error), "hint": ""}, 503 if error.retryable else 500)
+    # The gateway's codes are the SDK's, in snake case; those of activities are names of classes.
+    code = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", error.code).lower()
+    return JSONResponse({"code": code, "message": str(error), "hint": ""}, 503 if error.retryable else 500)
 
 
 def http_error(_request: Request, error: Exception) -> Response:
