@@ -88,15 +88,21 @@ class PreconditionFailed(StoreError):
 
 
 class BucketNotFound(StoreError):
-    """The bucket or folder that the store's URL names is missing."""
+    """The bucket or folder that the store's URL names is missing.
 
-    retryable = False
+    Retryable: an operator makes it, and until then nothing may be given up.
+    """
+
+    retryable = True
 
 
 class StoreAccessDenied(StoreError):
-    """Credentials are missing, wrong or too narrow."""
+    """Credentials are missing, wrong or too narrow.
 
-    retryable = False
+    Retryable: an operator mends them, and until then nothing may be given up.
+    """
+
+    retryable = True
 
 
 class StoreUnavailable(StoreError):

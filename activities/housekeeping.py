@@ -1,6 +1,7 @@
 """transcript.keep, events.append, agent.purge and agent.forget: what the store and Temporal keep of an agent."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from pydantic import TypeAdapter
 from temporalio import activity
@@ -28,8 +29,8 @@ from hibernaut.models import Event
 EVENTS = TypeAdapter(tuple[Event, ...])
 BATCH = 1_000
 
-ForgetRuns = Callable[[str], Awaitable[int]]
-"""Deletes every Temporal run of an agent; the number of runs."""
+ForgetRuns = Callable[[str, datetime | None], Awaitable[int]]
+"""Deletes every Temporal run of an agent that began before a time; the number of runs."""
 
 
 class KeepingActivities:
@@ -75,4 +76,4 @@ class KeepingActivities:
     @activity.defn(name=AGENT_FORGET.name)
     async def forget(self, request: ForgetRequest) -> ForgetResult:
         """Delete every Temporal run of a closed agent."""
-        return ForgetResult(runs=await self._forget_runs(request.agent_id))
+        return ForgetResult(runs=await self._forget_runs(request.agent_id, request.started_before))

@@ -4,6 +4,7 @@ import time
 
 from temporalio import activity
 
+from activities.errors import HibernautActivityError
 from activities.heartbeat import beating
 from activities.ports.sandbox import Sandboxes, SandboxIdentity
 from activities.ports.snapshots import SnapshotEngine
@@ -66,9 +67,13 @@ class SandboxActivities:
                 request.spec,
                 request.image_id,
             )
-            await self._snapshots.prepare(
-                container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
-            )
+            try:
+                await self._snapshots.prepare(
+                    container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
+                )
+            except HibernautActivityError:
+                await self._sandboxes.destroy(request.agent_uid, request.generation)
+                raise
         lease = LeaseStatus(
             generation=request.generation,
             host_id=self._host_id,

@@ -54,7 +54,10 @@ class ShellActivities:
             for index, command in enumerate(commands):
                 exec_id = f"{request.exec_prefix}-i{index}"
                 if lost is not None or interrupted:
-                    executed.append(ExecutedCommand(exec_id=exec_id, command=command, kind=OutcomeKind.NOT_RUN))
+                    # An earlier attempt of this activity may have come further than this one can see.
+                    seen = lost is None or activity.info().attempt == 1
+                    kind = OutcomeKind.NOT_RUN if seen else OutcomeKind.UNKNOWN
+                    executed.append(ExecutedCommand(exec_id=exec_id, command=command, kind=kind))
                     continue
                 done, lost = await work.run(exec_id, command, pulse)
                 interrupted = done.kind is OutcomeKind.INTERRUPTED

@@ -12,6 +12,7 @@ from hibernaut._messages import Reply, compose
 from hibernaut._temporal import Workflows
 from hibernaut._troubles import troubles_of
 from hibernaut._waiting import Every, Pace, patiently, poll
+from hibernaut.contracts import SNAPSHOT_FAILED
 from hibernaut.errors import (
     AgentClosed,
     AgentPaused,
@@ -204,7 +205,8 @@ class AgentHandle:
                 return seen
             if seen.state is AgentState.CLOSED:
                 raise AgentClosed(f"Agent {self.id} was closed before it could {name}.", agent_id=self.id)
-            if name == "wake" and seen.state is AgentState.PAUSED:
+            stuck = name == "wake" or (seen.paused_reason or "").startswith(SNAPSHOT_FAILED)
+            if stuck and seen.state is AgentState.PAUSED:
                 raise self._paused(seen.paused_reason)
             if seen.state in {AgentState.IDLE, AgentState.HIBERNATED} and again.due():
                 # An agent that is just falling asleep, or just taking a container, may have thought it done already.

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+from pathlib import Path
 
 import workflows
 from activities.errors import HibernautActivityError
@@ -31,13 +33,16 @@ async def _serve() -> None:
         )
         await stop.wait()
     logging.getLogger(__name__).info("worker %s has stopped", settings.host_id)
+    logging.shutdown()
+    # A command that runs on holds a thread, which the interpreter would wait for; the next worker attaches to it.
+    os._exit(0)
 
 
 def main() -> int:
     """Run; 0 after a signal, 1 when it cannot start, with the reason as a sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    here = str(workflows.__file__)
-    if not here.startswith(str(CHECKOUT)):
+    here = Path(str(workflows.__file__)).resolve()
+    if here.parents[1] != CHECKOUT:
         print(  # noqa: T201  # said to whoever started it
             f"The package `workflows` was found at {here}, outside {CHECKOUT}: another distribution of that name "
             "shadows ours. Run the worker from its own environment.",

@@ -1,6 +1,7 @@
 """Deletes the Temporal runs of an agent."""
 
 import asyncio
+from datetime import datetime
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
@@ -18,8 +19,8 @@ class RunEraser:
         """Use this client's namespace."""
         self._client = client
 
-    async def erase(self, agent_id: str) -> int:
-        """Delete every run of a workflow id; the number of runs.
+    async def erase(self, agent_id: str, before: datetime | None = None) -> int:
+        """Delete every run of a workflow id that began before a time; the number of runs.
 
         Raises:
             TimeoutError: The server still lists runs after half a minute; the same call goes on.
@@ -27,23 +28,24 @@ class RunEraser:
         runs: set[str] = set()
         quoted = agent_id.replace("\\", "\\\\").replace("'", "\\'")
         for _ in range(LOOKS):
-            left = [found.run_id async for found in self._client.list_workflows(f"WorkflowId = '{quoted}'")]
-            if not left and not await self._known(agent_id):
+            found = [run async for run in self._client.list_workflows(f"WorkflowId = '{quoted}'")]
+            left = {run.run_id for run in found if before is None or run.start_time <= before}
+            if not left and not await self._known(agent_id, before):
                 return len(runs)
-            for run_id in set(left) - runs:
+            for run_id in left - runs:
                 await self._delete(agent_id, run_id)
-            runs.update(left)
+            runs |= left
             await asyncio.sleep(PAUSE_S)
         raise TimeoutError(f"Temporal still lists runs of {agent_id}")
 
-    async def _known(self, agent_id: str) -> bool:
+    async def _known(self, agent_id: str, before: datetime | None) -> bool:
         try:
-            await self._client.get_workflow_handle(agent_id).describe()
+            newest = await self._client.get_workflow_handle(agent_id).describe()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
             raise
-        return True
+        return before is None or newest.start_time <= before
 
     async def _delete(self, agent_id: str, run_id: str) -> None:
         try:

@@ -28,6 +28,13 @@ async def acquire(context: Context, prefix: str = "") -> LeaseStatus:
         task_queue=contracts.PLACEMENT_QUEUE,
     )
     record.generation += 1
+    record.acquiring = LeaseStatus(
+        generation=record.generation,
+        host_id=placement.host_id,
+        task_queue=placement.task_queue,
+        sandbox_id="",
+        image_id="",
+    )
     acquired = await options.call(
         contracts.SANDBOX_ACQUIRE,
         contracts.AcquireRequest(
@@ -56,6 +63,7 @@ async def acquire(context: Context, prefix: str = "") -> LeaseStatus:
         except ActivityError:
             await destroy(record, lease)
             raise
+    record.acquiring = None
     return lease
 
 
@@ -67,6 +75,7 @@ async def destroy(record: AgentRecord, lease: LeaseStatus) -> None:
         summary=f"generation {lease.generation} on {lease.host_id}",
         task_queue=lease.task_queue,
     )
+    record.acquiring = None
 
 
 async def _restore(context: Context, lease: LeaseStatus, snapshot: SnapshotStatus, prefix: str) -> None:
@@ -91,7 +100,6 @@ async def _restore(context: Context, lease: LeaseStatus, snapshot: SnapshotStatu
         report_loss(
             context,
             result.reason or f"snapshot {snapshot.number} is damaged",
-            None,
             restored=result.restored_number,
             requested=snapshot.number,
         )

@@ -1,8 +1,10 @@
 """AgentWorkflow: one durable agent. Handlers take orders, the main loop carries them out."""
 
+import asyncio
+
 from pydantic import JsonValue
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from hibernaut import contracts
 from hibernaut.models import (
@@ -16,6 +18,7 @@ from hibernaut.models import (
     Ticket,
 )
 from workflows.context import Context
+from workflows.failures import reason_of
 from workflows.inbox import Inbox
 from workflows.lease import Lease
 from workflows.record import AgentRecord
@@ -55,7 +58,11 @@ class AgentWorkflow:
         if self._invalid is not None:
             raise ApplicationError(self._invalid, type="InvalidSpec", non_retryable=True)
         while not self._record.closed:
-            await self._next()
+            try:
+                await self._next()
+            except asyncio.CancelledError:
+                # A cancelled agent is closed like any other: with a last snapshot, and without its container.
+                self._record.closing = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._context.status()
 
@@ -64,10 +71,10 @@ class AgentWorkflow:
         record, context = self._record, self._context
         if self._context.journal.due:
             await context.journal.flush()
+        elif workflow.info().is_continue_as_new_suggested() and not record.closing:
+            await self._continue()
         elif record.current is not None and (not record.paused or record.interrupt or record.closing):
             await self._turn.run()
-            if workflow.info().is_continue_as_new_suggested():
-                await self._continue()
         elif record.closing:
             await self._close()
         elif record.inbox and not record.paused:
@@ -111,6 +118,9 @@ class AgentWorkflow:
     async def _wake(self) -> None:
         self._record.want_wake = False
         if self._record.lease is not None:
+            # Looks at the container as a side effect; a lost one is replaced.
+            self._lease.begin_snapshot("on wake")
+            await self._lease.ready()
             return
         self._context.show(AgentState.RUNNING, "waking")
         if await self._lease.hold():
@@ -121,7 +131,7 @@ class AgentWorkflow:
         record.want_hibernate = False
         context.show(context.state, "hibernating")
         if not await self._lease.release():
-            context.pause("the snapshot before hibernation failed; the container is kept")
+            context.pause(f"{contracts.SNAPSHOT_FAILED} before hibernation; the container is kept")
             return
         record.tell_woke = record.snapshot is not None
         context.journal.add(EventKind.HIBERNATED, f"hibernated: {why}")
@@ -147,9 +157,8 @@ class AgentWorkflow:
                 Answer(message_id=message.message_id, state=AnswerState.FAILED, text="The agent was closed first.")
             )
         record.inbox.clear()
-        if not await self._lease.release():
-            await self._lease.destroy_anyway()
-        context.journal.add(EventKind.CLOSED, "closed")
+        left = await self._lease.end()
+        context.journal.add(EventKind.CLOSED, f"closed; {left}" if left else "closed")
         await context.journal.flush()
         context.show(AgentState.CLOSED)
         record.closed = True
@@ -174,7 +183,10 @@ class AgentWorkflow:
         if problem is not None:
             self._context.journal.add(EventKind.MESSAGE_REJECTED, f"message rejected: {problem.message}")
             return
-        await self._inbox.accept(request)
+        try:
+            await self._inbox.accept(request)
+        except ActivityError as error:
+            self._context.journal.add(EventKind.MESSAGE_REJECTED, f"message rejected: {reason_of(error)}")
 
     def _refusal(self) -> ApplicationError | None:
         """Why this agent takes nothing any more."""
@@ -191,7 +203,7 @@ class AgentWorkflow:
     @workflow.update
     async def hibernate(self) -> AgentStatus:
         """Give the container up as soon as no turn runs."""
-        self._record.want_hibernate = True
+        self._record.want_hibernate = self._lease.held or self._record.current is not None
         self._record.want_wake = False
         return self._context.status()
 

@@ -10,6 +10,7 @@ from workflows.journal import Journal
 from workflows.record import AgentRecord
 
 STATE = SearchAttributeKey.for_keyword("HibernautState")
+MODEL = SearchAttributeKey.for_keyword("HibernautModel")
 HOST = SearchAttributeKey.for_keyword("HibernautHost")
 STEPS = SearchAttributeKey.for_int("HibernautSteps")
 RECOVERIES = SearchAttributeKey.for_int("HibernautRecoveries")
@@ -24,16 +25,18 @@ class Context:
         self.spec = spec
         self.record = record
         self.journal = Journal(record)
-        self.state = AgentState.IDLE
+        self.state = AgentState(record.shown_state or AgentState.IDLE)
         self.doing = ""
 
     def show(self, state: AgentState, doing: str = "") -> None:
         """Set the state, its search attributes and the current details of the web UI."""
         record = self.record
-        if state is not self.state:
-            self.state = state
+        self.state = state
+        if record.shown_state != state:
+            record.shown_state = state.value
             updates: list[SearchAttributeUpdate[Any]] = [
                 STATE.value_set(state.value),
+                MODEL.value_set(self.spec.model),
                 HOST.value_set(record.lease.host_id) if record.lease else HOST.value_unset(),
                 STEPS.value_set(record.step),
                 RECOVERIES.value_set(record.recoveries),

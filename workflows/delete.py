@@ -29,7 +29,7 @@ class DeleteAgentWorkflow:
             )
         await options.call(
             contracts.AGENT_FORGET,
-            contracts.ForgetRequest(agent_id=request.agent_id),
+            contracts.ForgetRequest(agent_id=request.agent_id, started_before=request.requested_at),
             summary=f"runs of {request.agent_id}",
         )
         return purged

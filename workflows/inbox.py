@@ -3,14 +3,14 @@
 import hashlib
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from hibernaut import contracts
 from hibernaut.models import Answer, AnswerState, EventKind, SendRequest, Ticket
 from hibernaut.models.messages import MAX_MESSAGE_BYTES
 from workflows import options
 from workflows.context import Context
-from workflows.record import MAX_INBOX
+from workflows.record import INLINE_MESSAGES, MAX_INBOX
 
 EVENT_TEXT = 400
 """Characters of a message shown in events and carried beside a reference."""
@@ -47,10 +47,13 @@ class Inbox:
         """Take a message into the inbox, once per message id."""
         record = self._record
         message_id = request.message_id or workflow.uuid4().hex
-        if not record.remember(message_id):
-            return Ticket(message_id=message_id, duplicate=True)
+        while not record.remember(message_id):
+            if message_id not in self._keeping:
+                return Ticket(message_id=message_id, duplicate=True)
+            # The first copy is on its way into the store: no ticket before it is there.
+            await workflow.wait_condition(lambda: message_id not in self._keeping)
         message = contracts.UserMessage(message_id=message_id, text=request.text)
-        if len(request.text) > contracts.INLINE_TEXT:
+        if len(request.text) > contracts.INLINE_TEXT or len(record.inbox) >= INLINE_MESSAGES:
             message = message.model_copy(
                 update={"text": request.text[:EVENT_TEXT], "text_ref": await self._keep_text(message_id, request.text)}
             )
@@ -63,16 +66,21 @@ class Inbox:
 
     async def _keep_text(self, message_id: str, text: str) -> str:
         self._keeping.add(message_id)
-        kept = await options.call(
-            contracts.TRANSCRIPT_KEEP,
-            contracts.KeepTextRequest(
-                agent_uid=self._record.uid,
-                message_id=hashlib.sha256(message_id.encode()).hexdigest(),
-                text=text,
-            ),
-            summary=f"message of {len(text)} characters",
-        )
-        self._keeping.discard(message_id)
+        try:
+            kept = await options.call(
+                contracts.TRANSCRIPT_KEEP,
+                contracts.KeepTextRequest(
+                    agent_uid=self._record.uid,
+                    message_id=hashlib.sha256(message_id.encode()).hexdigest(),
+                    text=text,
+                ),
+                summary=f"message of {len(text)} characters",
+            )
+        except ActivityError:
+            self._record.forget(message_id)
+            raise
+        finally:
+            self._keeping.discard(message_id)
         return kept.ref
 
     def answer(self, message_id: str) -> Answer:

@@ -11,6 +11,8 @@ from workflows.record import AgentRecord
 
 FLUSH_AT = 100
 """Events not yet in the store before a segment is written between two steps."""
+SEGMENT = 100
+"""Events of one segment at most: a payload has a limit."""
 TAIL = 40
 """Events still held after they were written, for whoever follows live."""
 SUMMARY_LENGTH = 300
@@ -58,8 +60,7 @@ class Journal:
     async def flush(self) -> None:
         """Write what the store does not have yet; afterwards only the tail is held."""
         record = self._record
-        fresh = tuple(event for event in record.events if event.seq > record.events_kept)
-        if fresh:
+        while fresh := tuple(event for event in record.events if event.seq > record.events_kept)[:SEGMENT]:
             await options.call(
                 EVENTS_APPEND,
                 AppendEventsRequest(agent_uid=record.uid, events=fresh),

@@ -8,9 +8,14 @@ from hibernaut.contracts import NewItem, UserMessage
 from hibernaut.models import Answer, Event, LeaseStatus, RecoveryReport, SnapshotStatus, Usage
 
 KEPT_ANSWERS = 32
-KEPT_MESSAGE_IDS = 2_000
+KEPT_MESSAGE_IDS = 1_000
 KEPT_COMMANDS = 50
-MAX_INBOX = 1_000
+KEPT_WHOLE_ANSWERS = 4
+KEPT_TEXT = 500
+"""Characters of the answers before the newest ones."""
+MAX_INBOX = 500
+INLINE_MESSAGES = 10
+"""Messages that may wait with their text; the texts of more go to the store."""
 
 
 class CurrentTurn(BaseModel):
@@ -50,6 +55,8 @@ class AgentRecord(BaseModel):
 
     generation: int = 0
     lease: LeaseStatus | None = None
+    acquiring: LeaseStatus | None = None
+    """Where a container may be that is not held yet; its ids are not known."""
     image_id: str | None = None
     snapshot: SnapshotStatus | None = None
     snapshot_number: int = 0
@@ -67,6 +74,8 @@ class AgentRecord(BaseModel):
     interrupt: bool = False
     want_hibernate: bool = False
     want_wake: bool = False
+    shown_state: str | None = None
+    """The search attribute's value, which continue-as-new carries too."""
     closing: bool = False
     closed: bool = False
 
@@ -93,3 +102,12 @@ class AgentRecord(BaseModel):
         """Record what became of a message."""
         self.answers.append(answer)
         del self.answers[:-KEPT_ANSWERS]
+        for index, old in enumerate(self.answers[:-KEPT_WHOLE_ANSWERS]):
+            if len(old.text) > KEPT_TEXT:
+                # The payload of continue-as-new has a limit; the gateway reads the whole from the transcript.
+                self.answers[index] = old.model_copy(update={"text": old.text[:KEPT_TEXT], "truncated": True})
+
+    def forget(self, message_id: str) -> None:
+        """Take a message id back whose message could not be kept."""
+        if message_id in self.message_ids:
+            self.message_ids.remove(message_id)

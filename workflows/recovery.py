@@ -7,7 +7,12 @@ from workflows.record import KEPT_COMMANDS
 
 
 def report_loss(
-    context: Context, reason: str, uncertain: str | None, *, restored: int | None, requested: int | None = None
+    context: Context,
+    reason: str,
+    uncertain: tuple[str, ...] = (),
+    *,
+    restored: int | None,
+    requested: int | None = None,
 ) -> None:
     """Put a recovery report before the model's next step; the commands since the last snapshot are what was lost."""
     record = context.record
@@ -17,7 +22,7 @@ def report_loss(
         restored_snapshot=restored,
         requested_snapshot=requested,
         lost_commands=tuple(record.dirty[-KEPT_COMMANDS:]),
-        uncertain_command=uncertain,
+        uncertain_commands=uncertain,
     )
     record.dirty.clear()
     record.recoveries += 1

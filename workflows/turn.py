@@ -13,8 +13,11 @@ from workflows.context import Context
 from workflows.failures import code_of, reason_of
 from workflows.inbox import EVENT_TEXT
 from workflows.lease import Lease
+from workflows.outcomes import not_run, shown_line
 from workflows.record import CurrentTurn
 
+MAX_COMMANDS = 200
+"""Commands of one reply: each leaves an event, and model output is hostile input."""
 EXEC_MARGIN = timedelta(seconds=60)
 """What an exec may take beyond the commands' own limits: the kill, the output's way to the store."""
 
@@ -32,7 +35,8 @@ class Turn:
         """Take the next message of the inbox."""
         record = self._record
         message = record.inbox.pop(0)
-        if record.transcript_ref is None and not record.pending and self._context.spec.instructions:
+        told = any(item.kind == "instructions" for item in record.pending)
+        if record.transcript_ref is None and not told and self._context.spec.instructions:
             record.pending.append(contracts.Instructions(text=self._context.spec.instructions))
         record.pending.append(message)
         record.turn += 1
@@ -68,11 +72,7 @@ class Turn:
 
     async def _durable(self) -> bool:
         """Whether everything the answer speaks of is safe; if not, the model is told before it may answer."""
-        if self._record.lease is None:
-            return True
-        if await self._lease.ready():
-            return True
-        return self._record.interrupt or self._record.closing
+        return self._record.lease is None or await self._lease.ready()
 
     async def _ask(self) -> contracts.ModelReply | None:
         """One model call; None when it was interrupted or failed for good, which pauses the agent."""
@@ -144,15 +144,19 @@ class Turn:
     async def _answer_calls(self, reply: contracts.ModelReply) -> None:
         """Every call gets an answer, whatever happens: a wire with an unanswered call is stuck for good."""
         intact = True
+        commands = 0
         for index, call in enumerate(reply.tool_calls):
             prefix = f"b{self._record.branch}-s{self._record.step - 1}-c{index}"
+            commands += len(call.commands)
             if call.error is not None:
                 self._answer(call, error=call.error)
+            elif commands > MAX_COMMANDS:
+                self._answer(call, error=f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
             elif intact and not self._stopping and await self._lease.ready():
                 intact = await self._exec(call, prefix, reply.segment_ref)
             else:
                 intact = False
-                self._answer(call, outcomes=_not_run(call, prefix))
+                self._answer(call, outcomes=not_run(call, prefix))
 
     @property
     def _stopping(self) -> bool:
@@ -165,7 +169,7 @@ class Turn:
         if lease is None:
             raise RuntimeError("a call is about to run without a sandbox")
         timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
-        shown = _shown(call)
+        shown = shown_line(call)
         self._context.show(State.RUNNING, f"`$ {shown[:120]}`")
         handle = options.start(
             contracts.SHELL_EXEC,
@@ -190,9 +194,9 @@ class Turn:
             result = await handle
         except ActivityError as error:
             return await self._exec_failed(call, prefix, error)
-        return await self._exec_done(call, result)
+        return await self._exec_done(call, result, lease.generation)
 
-    async def _exec_done(self, call: ToolCall, result: contracts.ExecResult) -> bool:
+    async def _exec_done(self, call: ToolCall, result: contracts.ExecResult, generation: int) -> bool:
         record = self._record
         for outcome in result.outcomes:
             self._tell(outcome)
@@ -200,12 +204,12 @@ class Turn:
                 record.dirty.append(outcome.command[:200])
         self._answer(call, record_ref=result.record_ref)
         if result.lost is None:
-            self._lease.begin_snapshot(f"$ {_shown(call)}")
+            self._lease.begin_snapshot(f"$ {shown_line(call)}")
             return True
-        uncertain = [outcome.command for outcome in result.outcomes if outcome.kind is OutcomeKind.UNKNOWN]
-        if uncertain:
-            record.dirty.remove(uncertain[0][:200])
-        await self._lease.recover(result.lost, uncertain[0] if uncertain else None)
+        uncertain = tuple(outcome.command for outcome in result.outcomes if outcome.kind is OutcomeKind.UNKNOWN)
+        for command in uncertain:
+            record.dirty.remove(command[:200])
+        await self._lease.recover(result.lost, uncertain, lost=generation)
         return False
 
     async def _exec_failed(self, call: ToolCall, prefix: str, error: ActivityError) -> bool:
@@ -281,16 +285,3 @@ class Turn:
             steps=current.steps,
             duration_ms=int((workflow.now() - current.started_at).total_seconds() * 1000),
         )
-
-
-def _shown(call: ToolCall) -> str:
-    """The first line of each command."""
-    firsts = [command.strip().split("\n", 1) for command in call.commands]
-    return "; ".join(lines[0] + (" …" if len(lines) > 1 else "") for lines in firsts)
-
-
-def _not_run(call: ToolCall, prefix: str) -> tuple[CommandOutcome, ...]:
-    return tuple(
-        CommandOutcome(exec_id=f"{prefix}-i{index}", command=command, kind=OutcomeKind.NOT_RUN)
-        for index, command in enumerate(call.commands)
-    )

@@ -17,7 +17,7 @@ from typing import Any
 
 from activities.adapters.docker_client import Daemon, translated
 from activities.adapters.docker_sandbox import JOURNAL
-from activities.errors import SandboxError
+from activities.errors import SandboxError, SandboxUnavailable
 
 MAX_IDLE = 64
 """Channels kept open while nothing runs through them; the one used longest ago is closed first."""
@@ -67,22 +67,24 @@ class Channel:
         return False
 
     def send(self, line: bytes) -> None:
-        """Write a request; OSError when it cannot be written."""
-        self._socket.settimeout(SEND_S)
-        self._socket.sendall(line)
+        """Write a request; SandboxUnavailable when it cannot be written."""
+        with _standing():
+            self._socket.settimeout(SEND_S)
+            self._socket.sendall(line)
 
     def receive(self, patience: float) -> bytes:
-        """What came next, possibly nothing yet; OSError at the end of the channel or after so many seconds."""
-        self._socket.settimeout(patience)
-        raw = self._socket.recv(_RECEIVE_BYTES)
+        """What came next, possibly nothing yet; SandboxUnavailable at the channel's end or after so many seconds."""
+        with _standing():
+            self._socket.settimeout(patience)
+            raw = self._socket.recv(_RECEIVE_BYTES)
         if not raw:
-            raise ConnectionResetError("the channel ended")
+            raise SandboxUnavailable("the channel into the container ended")
         data = self._frames.feed(raw)
         missing = len(_HELLO) - len(self._greeting)
         if missing:
             self._greeting += data[:missing]
             if not _HELLO.startswith(self._greeting):
-                raise ConnectionAbortedError("what answers is no supervisor that serves")
+                raise SandboxUnavailable("what answers in the container is no supervisor that serves")
         return data[missing:]
 
     def hang_up(self) -> None:
@@ -132,7 +134,7 @@ class Channels:
             return
         good = False
         try:
-            channel = self._standing(sandbox_id, channel)
+            channel = self._opened(sandbox_id, channel)
             yield channel
             good = channel is not None and channel.quiet
         finally:
@@ -155,7 +157,7 @@ class Channels:
         for name in names:
             self.drop(name)
 
-    def _standing(self, sandbox_id: str, channel: Channel | None) -> Channel | None:
+    def _opened(self, sandbox_id: str, channel: Channel | None) -> Channel | None:
         """The channel kept, when it still stands, else a new one, if it can be had."""
         if channel is not None and not channel.quiet:
             channel.close()
@@ -194,6 +196,14 @@ class Channels:
             channels = [self._idle.pop(name) for name in gone]
         for channel in channels:
             channel.close()
+
+
+@contextlib.contextmanager
+def _standing() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SandboxUnavailable(f"the channel into the container broke: {error}") from error
 
 
 class _Frames:

@@ -2,11 +2,11 @@
 
 import re
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from activities.adapters.docker_channel import MAX_LINE_BYTES, Channel, Channels
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_result import Once, ResultReader
 from activities.adapters.docker_sandbox import JOURNAL
 from activities.errors import InvalidCommand, SandboxLost, SandboxRefused, SandboxUnavailable
 from activities.ports.sandbox import CommandEnd, CommandRequest, Sink
@@ -20,20 +20,7 @@ GRACE_S = 60.0
 STALL_S = 30.0
 """Seconds without a byte after which a channel is given up in the middle of a result."""
 
-_HEADER = re.compile(
-    rb"hibernaut1 (exit|timeout|interrupted|unknown) (-|\d{1,3}) ([\d.]{1,20}) ([\d.]{1,20}) (\d{1,15}) (\d{1,15})\Z"
-)
-_HEADER_LIMIT = 200
 _EXEC_ID = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    kind: str
-    exit_code: int | None
-    duration_ms: int
-    stdout_bytes: int
-    stderr_bytes: int
 
 
 class CommandRunner:
@@ -54,7 +41,7 @@ class CommandRunner:
         """
         _checked(request.exec_id)
         parts = _parts(request.command)
-        once = _Once(sink)
+        once = Once(sink)
         asked = False
         try:
             line = _line(request)
@@ -62,8 +49,10 @@ class CommandRunner:
                 with self._channels.lease(sandbox_id) as channel:
                     if channel is not None:
                         asked = True
-                        return _ask(channel, line, _ResultReader(once), request.timeout_ms / 1000 + GRACE_S)
-        except (OSError, SandboxRefused) as error:
+                        return _ask(channel, line, ResultReader(once), request.timeout_ms / 1000 + GRACE_S)
+        except OSError as error:
+            raise SandboxUnavailable(f"the output of {request.exec_id} could not be kept: {error}") from error
+        except (SandboxUnavailable, SandboxRefused) as error:
             # Whatever became of the channel, the journal knows what became of the command: asking once more attaches.
             if self._channels.closed:
                 raise SandboxUnavailable("the worker is stopping; the command runs on") from error
@@ -71,7 +60,7 @@ class CommandRunner:
             if asked:
                 self._check_running(sandbox_id)
                 once.rewind()
-            end = self._exec(sandbox_id, request, parts, _ResultReader(once))
+            end = self._exec(sandbox_id, request, parts, ResultReader(once))
         except SandboxLost as error:
             error.started = error.started or asked
             self._channels.drop(sandbox_id)
@@ -95,17 +84,22 @@ class CommandRunner:
         """Release what is kept open; commands under way run on in their containers."""
         self._channels.close()
 
-    def _exec(self, sandbox_id: str, request: CommandRequest, parts: list[str], reader: "_ResultReader") -> CommandEnd:
+    def _exec(self, sandbox_id: str, request: CommandRequest, parts: list[str], reader: ResultReader) -> CommandEnd:
         """The command in an exec of its own."""
         argv = ["sh", f"{JOURNAL}/supervise", "run", request.exec_id, _seconds(request), *parts]
         api = self._daemon.streams
-        with translated():
-            exec_id = api.exec_create(sandbox_id, argv, stdin=False, tty=False)["Id"]
-            for stream, data in self._daemon.frames(exec_id):
-                if stream == "stdout":
-                    reader.feed(data)
-                else:
-                    reader.complain(data)
+        try:
+            with translated():
+                exec_id = api.exec_create(sandbox_id, argv, stdin=False, tty=False)["Id"]
+                for stream, data in self._daemon.frames(exec_id):
+                    if stream == "stdout":
+                        reader.feed(data)
+                    else:
+                        reader.complain(data)
+        except SandboxRefused:
+            # What a daemon says whose container just ended is no result either.
+            self._check_running(sandbox_id)
+            raise
         end = reader.end
         if end is None:
             raise self._broken(sandbox_id, exec_id, reader.complaints)
@@ -126,40 +120,18 @@ class CommandRunner:
 
     def _check_running(self, sandbox_id: str) -> None:
         """SandboxLost, with the reason, when the container of a command that was begun has stopped."""
-        with translated():
-            state: dict[str, Any] = self._daemon.api.inspect_container(sandbox_id)["State"]
-        if not state.get("Running"):
-            oom = ", killed for lack of memory" if state.get("OOMKilled") else ""
-            raise SandboxLost(f"the container stopped with exit code {state.get('ExitCode')}{oom}", started=True)
+        # Its processes end a moment before the daemon says so.
+        for pause in (0.05, 0.1, 0.2, 0.4, 0):
+            with translated():
+                state: dict[str, Any] = self._daemon.api.inspect_container(sandbox_id)["State"]
+            if not state.get("Running"):
+                oom = ", killed for lack of memory" if state.get("OOMKilled") else ""
+                raise SandboxLost(f"the container stopped with exit code {state.get('ExitCode')}{oom}", started=True)
+            time.sleep(pause)
 
 
-class _Once:
-    """Hands every byte of an output on once, though it may be read again from its start."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._given = {"stdout": 0, "stderr": 0}
-        self._at = {"stdout": 0, "stderr": 0}
-
-    def __call__(self, stream: str, data: bytes) -> None:
-        fresh = data[max(0, self._given[stream] - self._at[stream]) :]
-        self._at[stream] += len(data)
-        if fresh:
-            self._given[stream] += len(fresh)
-            self._sink(stream, fresh)
-
-    def rewind(self) -> None:
-        """The output begins again."""
-        self._at = {"stdout": 0, "stderr": 0}
-
-    @property
-    def whole(self) -> bool:
-        """Whether the last reading reached as far as the ones before it."""
-        return self._at == self._given
-
-
-def _ask(channel: Channel, line: bytes, reader: "_ResultReader", patience: float) -> CommandEnd:
-    """The command through a channel; OSError when it breaks or stalls, SandboxRefused when it answers nonsense."""
+def _ask(channel: Channel, line: bytes, reader: ResultReader, patience: float) -> CommandEnd:
+    """The command through a channel; SandboxUnavailable when it breaks, SandboxRefused when it answers nonsense."""
     channel.send(line)
     deadline = time.monotonic() + patience
     while (end := reader.end) is None:
@@ -169,83 +141,6 @@ def _ask(channel: Channel, line: bytes, reader: "_ResultReader", patience: float
     if reader.surplus:
         channel.hang_up()
     return end
-
-
-class _ResultReader:
-    """Splits the supervisor's output into header, stdout and stderr. Its input is hostile: everything is bounded."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._line = b""
-        self._seen = 0
-        self._complaints = b""
-        self.header: _Header | None = None
-        self.surplus = False
-
-    def feed(self, data: bytes) -> None:
-        if self.header is None:
-            self._line += data
-            line, newline, rest = self._line.partition(b"\n")
-            if len(line) > _HEADER_LIMIT or (newline and not _HEADER.match(line)):
-                raise SandboxRefused(
-                    "the supervisor in the container answered something else than a result; its files were tampered "
-                    "with, or the image's /bin/sh is no POSIX shell"
-                )
-            if not newline:
-                return
-            self.header = _parse(line)
-            self._line, data = b"", rest
-        self._deliver(data)
-
-    def complain(self, data: bytes) -> None:
-        self._complaints = (self._complaints + data)[-2000:]
-
-    @property
-    def complaints(self) -> str:
-        return self._complaints.decode("utf-8", "replace").strip()
-
-    @property
-    def end(self) -> CommandEnd | None:
-        """The result, once it is there whole."""
-        header = self.header
-        if header is None or self._seen < header.stdout_bytes + header.stderr_bytes:
-            return None
-        return CommandEnd(
-            kind=header.kind,
-            exit_code=header.exit_code if header.kind == "exit" else None,
-            duration_ms=header.duration_ms,
-            stdout_bytes=header.stdout_bytes,
-            stderr_bytes=header.stderr_bytes,
-        )
-
-    def _deliver(self, data: bytes) -> None:
-        header = self.header
-        if header is None:
-            return
-        left = max(0, header.stdout_bytes - self._seen)
-        out, rest = data[:left], data[left:]
-        if out:
-            self._sink("stdout", out)
-            self._seen += len(out)
-        left = header.stdout_bytes + header.stderr_bytes - self._seen
-        err = rest[:left]
-        if err:
-            self._sink("stderr", err)
-            self._seen += len(err)
-        if len(rest) > left:
-            self.surplus = True
-
-
-def _parse(line: bytes) -> _Header:
-    match = _HEADER.match(line)
-    if match is None:
-        raise SandboxRefused("the supervisor's result cannot be read")
-    kind, code, begun, ended, out, err = (part.decode() for part in match.groups())
-    try:
-        duration = max(0.0, float(ended) - float(begun))
-    except ValueError:
-        duration = 0.0
-    return _Header(kind, None if code == "-" else int(code), int(duration * 1000), int(out), int(err))
 
 
 def _seconds(request: CommandRequest) -> str:

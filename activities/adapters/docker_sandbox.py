@@ -9,7 +9,7 @@ from docker.errors import APIError, NotFound
 from docker.errors import ImageNotFound as DockerImageNotFound
 
 from activities.adapters.docker_client import Daemon, translated
-from activities.errors import ImageNotFound, SandboxRefused
+from activities.errors import ImageNotFound, SandboxRefused, SandboxUnavailable
 from activities.ports.sandbox import Container, SandboxIdentity
 from hibernaut.models import SandboxSpec
 
@@ -62,6 +62,8 @@ class ContainerFactory:
                 ) from error
             except APIError as error:
                 self.destroy(identity.agent_uid, identity.generation)
+                if error.is_server_error() and "runtime" not in str(error.explanation):
+                    raise
                 raise SandboxRefused(
                     f"the container of image {spec.image} with runtime {spec.runtime} could not be started: "
                     f"{error.explanation or error}; mend the sandbox part of the spec, or what the daemon lacks"
@@ -83,7 +85,8 @@ class ContainerFactory:
                     continue
                 except APIError as error:
                     if "already in progress" not in str(error.explanation):
-                        raise
+                        # Whatever the daemon dislikes, a container is not given up: it is tried again.
+                        raise SandboxUnavailable(f"the container cannot be removed: {error.explanation}") from error
                 removed.append(str(found["Id"]))
         return removed
 

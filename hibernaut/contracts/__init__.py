@@ -20,6 +20,7 @@ from hibernaut.contracts.names import (
     PLACEMENT_QUEUE,
     SANDBOX_LOST,
     SANDBOX_NOT_FRESH,
+    SNAPSHOT_FAILED,
     TASK_QUEUE,
     host_queue,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "SANDBOX_LOST",
     "SANDBOX_NOT_FRESH",
     "SHELL_EXEC",
+    "SNAPSHOT_FAILED",
     "SNAPSHOT_RESTORE",
     "SNAPSHOT_TAKE",
     "STUBS",

@@ -220,6 +220,8 @@ class ForgetRequest(Open):
     """Asks for every Temporal run of a closed agent to be deleted."""
 
     agent_id: str
+    started_before: datetime | None = None
+    """Spares the runs of a new agent that bears the same id."""
 
 
 class ForgetResult(Open):

@@ -9,6 +9,8 @@ from hibernaut.models.base import Model
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
+MAX_ENV_BYTES = 64_000
+
 Runtime = Literal["runc", "runsc", "kata"]
 
 
@@ -51,6 +53,10 @@ class SandboxSpec(Model):
     @field_validator("env")
     @classmethod
     def _names(cls, value: dict[str, str]) -> dict[str, str]:
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in value.items())
+        if size > MAX_ENV_BYTES:
+            msg = f"has {size} bytes in all and the limit is {MAX_ENV_BYTES}; put large values into a file"
+            raise ValueError(msg)
         for name, text in value.items():
             if not name.isascii() or not name.replace("_", "a").isalnum() or name[:1].isdigit():
                 msg = f"{name!r} is not a variable name: letters, digits and underscores, not first a digit"
@@ -74,8 +80,8 @@ class AgentSpec(Model):
     instructions: str = Field(default="", max_length=100_000)
     """System instructions: the first item of the conversation. At most 100,000 characters."""
     sandbox: SandboxSpec = SandboxSpec()
-    idle_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=10)
-    """How long the container is kept with nothing to do before the agent hibernates."""
+    idle_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=365))] = timedelta(minutes=10)
+    """How long the container is kept with nothing to do before the agent hibernates; at most 365 days."""
     command_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=24))] = timedelta(minutes=10)
     """Limit of a command for which the model names none."""
     max_output_length: Annotated[int, Field(ge=200, le=200_000)] = 16_384

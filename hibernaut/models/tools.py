@@ -62,8 +62,8 @@ class RecoveryReport(Open):
     """The snapshot that should have been restored, when a damaged one was passed over."""
     lost_commands: tuple[str, ...] = ()
     """Commands that ran after the restored snapshot: their effects on files are gone."""
-    uncertain_command: str | None = None
-    """The command that may or may not have taken effect outside the sandbox; its effects inside are gone."""
+    uncertain_commands: tuple[str, ...] = ()
+    """Commands that may or may not have taken effect outside the sandbox; their effects inside are gone."""
 
     def render(self) -> str:
         """The report as the model reads it."""
@@ -82,10 +82,11 @@ class RecoveryReport(Open):
             lines.extend(f"  $ {command}" for command in self.lost_commands)
         else:
             lines.append("No finished command's effects were lost.")
-        if self.uncertain_command is not None:
+        if self.uncertain_commands:
             lines.append(
-                "This command was running and may or may not have taken effect outside the computer; "
-                f"its effects inside are gone:\n  $ {self.uncertain_command}"
+                "These commands may have run and may or may not have taken effect outside the computer; "
+                "their effects inside are gone:"
             )
+            lines.extend(f"  $ {command}" for command in self.uncertain_commands)
         lines.append("Processes that ran in the background run no more.")
         return "\n".join(lines)

@@ -26,7 +26,7 @@ async def test_a_container_removed_between_turns_is_replaced_and_the_call_not_ru
     assert report is not None
     assert report.restored_snapshot == 1
     assert report.lost_commands == ()
-    assert report.uncertain_command is None
+    assert report.uncertain_commands == ()
     assert [request.ref for request in rig.world.restored] == ["snapshot-1"]
     assert (await rig.status(agent)).recoveries == 1
 
@@ -45,7 +45,7 @@ async def test_a_container_lost_under_a_command_leaves_the_command_uncertain_and
     assert rig.world.kinds(1) == ["tool_result", "tool_result", "note"]
     report = _report(rig.world.requests[1]).report
     assert report is not None
-    assert report.uncertain_command == "make"
+    assert report.uncertain_commands == ("make",)
     assert report.restored_snapshot is None
     assert report.lost_commands == ()
 

@@ -53,6 +53,9 @@ class World:
     restore_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     restore_to: tuple[str, int] | None = None
     """What a restore falls back to."""
+    keep_error: BaseException | None = None
+    put_loses: bool = False
+    """Whether the container dies as the next file is written into it."""
     block_exec: bool = False
     block_model: bool = False
     blocked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +88,7 @@ class World:
         self.acquired.append(request)
         if self.acquire_errors and (error := self.acquire_errors.pop(0)) is not None:
             raise error
-        self.live.add(request.generation)
+        self.live = {request.generation}
         lease = LeaseStatus(
             generation=request.generation,
             host_id=HOST,
@@ -151,10 +154,17 @@ class World:
     @activity.defn(name=c.FILES_PUT.name)
     async def put(self, request: c.PutFileRequest) -> c.PutFileResult:
         self.puts.append(request)
+        if request.lease.generation not in self.live:
+            raise gone()
+        if self.put_loses:
+            self.put_loses = False
+            self.live.clear()
         return c.PutFileResult(path=request.path, size=3)
 
     @activity.defn(name=c.TRANSCRIPT_KEEP.name)
     async def keep(self, request: c.KeepTextRequest) -> c.KeepTextResult:
+        if self.keep_error is not None:
+            raise self.keep_error
         ref = c.StoreKeys.message(request.agent_uid, request.message_id)
         self.kept[ref] = request.text
         return c.KeepTextResult(ref=ref)
