@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from activities.adapters.docker_sandbox import ContainerFactory
 from activities.ports.sandbox import CommandEnd, CommandRequest, Container, SandboxIdentity, Sink
 from hibernaut.models import FileEntry, SandboxSpec
 
+STOP_AGAIN_S = 1.0
 POLL_S = 0.1
 """Seconds between two looks at whether a running command is to be interrupted."""
 
@@ -40,11 +42,12 @@ class DockerSandboxes:
     ) -> CommandEnd:
         """See the port."""
         running = asyncio.create_task(asyncio.to_thread(self._runner.run, sandbox_id, request, sink))
-        stopped = False
+        stop_at = 0.0
         while not running.done():
             await asyncio.wait({running}, timeout=POLL_S)
-            if interrupted() and not stopped and not running.done():
-                stopped = True
+            if interrupted() and time.monotonic() >= stop_at and not running.done():
+                # Again until it has ended: a stop that comes before the command was claimed finds nothing to end.
+                stop_at = time.monotonic() + STOP_AGAIN_S
                 await asyncio.to_thread(self._runner.stop, sandbox_id, request.exec_id)
         return await running
 

@@ -113,6 +113,7 @@ async def test_close_does_not_wait_for_ever_for_a_host_that_is_away(rig: Rig) ->
     rig.world.script = [shell("true")]
     agent = await rig.start()
     await rig.send(agent, "go")
+    await rig.until(agent, steps=1)
     await rig.order(agent, "close")
     for _ in range(13):
         await rig.skip(minutes=1)
