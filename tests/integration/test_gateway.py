@@ -11,12 +11,13 @@ import httpx2
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from activities.records import ExecRecord, ExecutedCommand
 from activities.transcript import Segment
 from hibernaut import AgentSpec, errors
 from hibernaut.agent import AgentHandle
 from hibernaut.client import AgentClient
 from hibernaut.contracts import StoreKeys
-from hibernaut.models import AgentStatus, EventKind, Usage
+from hibernaut.models import AgentStatus, EventKind, OutcomeKind, Usage
 from tests.integration.gateway_world import TOKEN, World, gateway_world
 from tests.support.scripted_agents import Script, temporal_server, working
 
@@ -192,14 +193,24 @@ async def test_the_transcript_is_told_in_order(world: World, agent: AgentHandle)
 
 async def test_command_output_is_streamed(world: World, agent: AgentHandle) -> None:
     uid = (await agent.status()).agent_uid
-    await world.store.put(StoreKeys.exec_record(uid, "b0-s1-c0"), b'{"format": "hibernaut-exec/1"}')
+    small = ExecutedCommand(exec_id="b0-s1-c0-i0", command="make", kind=OutcomeKind.EXIT, stderr="a warning\n")
+    record = ExecRecord(
+        agent_uid=uid,
+        exec_prefix="b0-s1-c0",
+        call_id="call_1",
+        commands=(small,),
+        max_output_length=1000,
+        created_at=datetime.now(UTC),
+    )
+    await world.store.put(StoreKeys.exec_record(uid, "b0-s1-c0"), record.model_dump_json().encode())
     content = b"line\n" * 200_000
     await world.store.put(StoreKeys.exec_stream(uid, "b0-s1-c0-i0", "stdout"), content)
     base = f"/v1/agents/{agent.id}/exec"
     assert body(await world.http.get(f"{base}/b0-s1-c0"), 200)["format"] == "hibernaut-exec/1"
     assert (await world.http.get(f"{base}/b0-s1-c0-i0/stdout")).content == content
-    nothing = await world.http.get(f"{base}/b0-s1-c0-i0/stderr")
-    assert (nothing.status_code, nothing.content) == (200, b"")
+    whole = await world.http.get(f"{base}/b0-s1-c0-i0/stderr")
+    assert (whole.status_code, whole.content) == (200, b"a warning\n")
+    assert body(await world.http.get(f"{base}/b0-s1-c0-i7/stderr"), 404)["code"] == "output_not_found"
     assert body(await world.http.get(f"{base}/b0-s9-c0-i0/stderr"), 404)["code"] == "output_not_found"
     assert body(await world.http.get(f"{base}/b0-s1-c0-i0/other"), 422)["code"] == "invalid_request"
     assert body(await world.http.get(f"{base}/..%2f..%2fx/stdout"), 404)["code"] == "no_route"
