@@ -31,7 +31,7 @@ STEPS = 510
 POINTS = (10, 100, 500)
 AROUND = 5
 """Steps on either side of a point that its figure is the median of."""
-FIRST_RUNS = 2
+FIRST_RUNS = 7
 BURST = f"take {STEPS} steps"
 
 

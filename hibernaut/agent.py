@@ -22,6 +22,7 @@ from hibernaut.errors import (
     RequestRejected,
     TurnFailed,
     TurnInterrupted,
+    Unavailable,
     WaitTimeout,
 )
 from hibernaut.files import AgentFiles
@@ -236,8 +237,11 @@ class AgentHandle:
 
     async def _reply(self, answer: Answer) -> Reply:
         if answer.truncated:
-            body = await self._gateway.get_json(agent_path(self.id, f"answers/{answer.message_id}"))
-            answer = Answer.model_validate(body)
+            answer = await self._recalled(answer.message_id)
+        elif answer.state is AnswerState.UNKNOWN:
+            # The workflow remembers the newest answers; the records, behind the gateway, have them all.
+            with contextlib.suppress(Unavailable):
+                answer = await self._recalled(answer.message_id)
         known = {"message_id": answer.message_id, "text": answer.text}
         match answer.state:
             case AnswerState.DONE:
@@ -254,6 +258,10 @@ class AgentHandle:
                 )
             case _:
                 raise TurnFailed(f"The turn of agent {self.id} failed: {answer.text}", **known)
+
+    async def _recalled(self, message_id: str) -> Answer:
+        body = await self._gateway.get_json(agent_path(self.id, f"answers/{message_id}"))
+        return Answer.model_validate(body)
 
     def _paused(self, reason: str | None) -> AgentPaused:
         reason = reason or "by request"
