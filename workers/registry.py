@@ -1,6 +1,6 @@
 """The workflows a worker runs, and how their code is kept deterministic."""
 
-from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from workflows.agent import AgentWorkflow
@@ -12,8 +12,6 @@ _PASSED = ("hibernaut", "pydantic", "pydantic_core", "annotated_types")
 """Modules without state of their own: imported once, not once per workflow."""
 
 
-def workflow_runner(*, debug: bool = False) -> WorkflowRunner:
+def workflow_runner() -> WorkflowRunner:
     """Temporal's sandbox: a clock, a random number or a file in workflow code is an error, not a surprise."""
-    if debug:
-        return UnsandboxedWorkflowRunner()
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED))

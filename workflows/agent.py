@@ -73,7 +73,7 @@ class AgentWorkflow:
             await context.journal.flush()
         elif workflow.info().is_continue_as_new_suggested() and not record.closing:
             await self._continue()
-        elif record.current is not None and (not record.paused or record.interrupt or record.closing):
+        elif record.current is not None and (not record.paused or record.stopping):
             await self._turn.run()
         elif record.closing:
             await self._close()

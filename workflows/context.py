@@ -58,10 +58,10 @@ class Context:
         """Wait until the agent is resumed; False when the turn is to end instead."""
         record = self.record
         await workflow.wait_condition(
-            lambda: not record.paused or record.interrupt or record.closing,
+            lambda: not record.paused or record.stopping,
             timeout_summary="paused",
         )
-        return not (record.interrupt or record.closing)
+        return not record.stopping
 
     def status(self) -> AgentStatus:
         """The answer to the query `status`."""

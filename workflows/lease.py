@@ -52,9 +52,6 @@ class Lease:
         """Whether there is a sandbox, or one on its way."""
         return self._record.lease is not None or not self.idle
 
-    def _stopping(self) -> bool:
-        return self._record.interrupt or self._record.closing
-
     def begin(self) -> None:
         """Start to acquire a sandbox in the background: a model call need not wait for it."""
         if self._record.lease is None and (self._acquiring is None or self._acquiring.done()):
@@ -72,7 +69,7 @@ class Lease:
             task = self._acquiring
             if task is None:
                 continue
-            await workflow.wait_condition(lambda task=task: task.done() or self._stopping())
+            await workflow.wait_condition(lambda task=task: task.done() or self._record.stopping)
             if not task.done():
                 # Whoever needs a sandbox next finds this one on its way.
                 return False
@@ -94,7 +91,7 @@ class Lease:
         """
         intact = True
         while await self.hold():
-            await workflow.wait_condition(lambda: self._capture.done or self._stopping())
+            await workflow.wait_condition(lambda: self._capture.done or self._record.stopping)
             if not self._capture.done:
                 return False
             if self._capture.lost is not None:

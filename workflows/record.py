@@ -85,6 +85,11 @@ class AgentRecord(BaseModel):
     events_kept: int = 0
     """Events up to this number are in the store."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the turn under way is to end instead of going on."""
+        return self.interrupt or self.closing
+
     def new_items(self) -> tuple[NewItem, ...]:
         """The pending items in the order the wire wants: answers to calls first, then notes, then messages."""
         rank = {"instructions": 0, "tool_result": 1, "note": 2, "user": 3}

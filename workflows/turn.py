@@ -51,7 +51,7 @@ class Turn:
         """Take steps until the turn is finished, or hand back to the main loop between two of them."""
         record, spec = self._record, self._context.spec
         while record.current is not None:
-            if record.interrupt or record.closing:
+            if record.stopping:
                 self._finish(AnswerState.INTERRUPTED, "The turn was interrupted.")
             elif record.paused or workflow.info().is_continue_as_new_suggested() or self._context.journal.due:
                 return
@@ -93,7 +93,7 @@ class Turn:
             summary=f"step {record.step}: {spec.model}",
         )
         sent = len(record.pending)
-        await workflow.wait_condition(lambda: handle.done() or record.interrupt or record.closing)
+        await workflow.wait_condition(lambda: handle.done() or record.stopping)
         if not handle.done():
             handle.cancel()
         try:
@@ -101,7 +101,7 @@ class Turn:
         except ActivityError as error:
             # Whatever that attempt may still write goes to a segment nobody refers to.
             record.ordinal += 1
-            if not (record.interrupt or record.closing):
+            if not record.stopping:
                 self._context.pause(f"the model call failed: {reason_of(error)}")
             return None
         # Notes of an acquire that ended meanwhile were not part of the request.
@@ -152,15 +152,11 @@ class Turn:
                 self._answer(call, error=call.error)
             elif commands > MAX_COMMANDS:
                 self._answer(call, error=f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
-            elif intact and not self._stopping and await self._lease.ready():
+            elif intact and not self._record.stopping and await self._lease.ready():
                 intact = await self._exec(call, prefix, reply.segment_ref)
             else:
                 intact = False
                 self._answer(call, outcomes=not_run(call, prefix))
-
-    @property
-    def _stopping(self) -> bool:
-        return self._record.interrupt or self._record.closing
 
     async def _exec(self, call: ToolCall, prefix: str, segment_ref: str) -> bool:
         """Run one call's commands; False when the sandbox was lost under them."""
@@ -187,7 +183,7 @@ class Turn:
             task_queue=lease.task_queue,
             start_to_close=timedelta(milliseconds=timeout_ms * len(call.commands)) + EXEC_MARGIN,
         )
-        await workflow.wait_condition(lambda: handle.done() or self._stopping)
+        await workflow.wait_condition(lambda: handle.done() or self._record.stopping)
         if not handle.done():
             handle.cancel()
         try:
@@ -218,7 +214,7 @@ class Turn:
         if code_of(error) == contracts.INVALID_COMMAND:
             self._answer(call, error=reason)
             return True
-        kind = OutcomeKind.INTERRUPTED if self._stopping else OutcomeKind.UNKNOWN
+        kind = OutcomeKind.INTERRUPTED if self._record.stopping else OutcomeKind.UNKNOWN
         outcomes = tuple(
             CommandOutcome(exec_id=f"{prefix}-i{index}", command=command, kind=kind)
             for index, command in enumerate(call.commands)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -108,8 +107,3 @@ class LabFactory:
 @pytest.fixture
 def lab(settings: Settings, temporal: Client, store: ObjectStore) -> LabFactory:
     return LabFactory(settings, temporal, store)
-
-
-@pytest.fixture
-def here() -> Path:
-    return Path(__file__).parent
