@@ -25,9 +25,34 @@ class StoreKeys:
         return f"agents/{uid}/exec/{exec_prefix}.json"
 
     @staticmethod
-    def exec_stream(uid: str, exec_id: str, stream: str) -> str:
-        """The whole of one command's stdout or stderr."""
-        return f"agents/{uid}/exec/{exec_id}.{stream}"
+    def exec_chunk(uid: str, exec_id: str, stream: str, offset: int) -> str:
+        """A piece of one command's stdout or stderr, under its first byte's offset; written as the output grows."""
+        return f"{StoreKeys.exec_chunks(uid, exec_id, stream)}{offset:015d}"
+
+    @staticmethod
+    def exec_chunks(uid: str, exec_id: str, stream: str) -> str:
+        """The prefix of all pieces of one command's stdout or stderr; in key order they are the whole."""
+        return f"agents/{uid}/exec/{exec_id}.{stream}/"
+
+    @staticmethod
+    def head(uid: str) -> str:
+        """The agent's newest snapshot and the generation that may write the next: changed by compare-and-swap alone."""
+        return f"agents/{uid}/head.json"
+
+    @staticmethod
+    def host(host_id: str) -> str:
+        """What a sandbox host says of itself while its worker runs."""
+        return f"hosts/{host_id}.json"
+
+    @staticmethod
+    def audit(day: str, name: str) -> str:
+        """A file of audit lines (JSON, one a line) of one day (`2026-01-31`)."""
+        return f"audit/{day}/{name}.jsonl"
+
+    @staticmethod
+    def image(image_id: str, part: str) -> str:
+        """A part of a base image, kept once for all agents under the digest of its id."""
+        return f"images/{image_id.removeprefix('sha256:')}/{part}"
 
     @staticmethod
     def upload(uid: str, upload_id: str) -> str:

@@ -87,6 +87,10 @@ class ExecRequest(Open):
     """Per command."""
     max_output_length: int
     """Characters of each stream the model is shown."""
+    max_output_bytes: int = 1_073_741_824
+    """Bytes a command may write before it is ended."""
+    attach_only: bool = False
+    """Start nothing: say what the journal knows of these commands."""
 
 
 class ExecResult(Open):

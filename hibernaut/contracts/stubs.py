@@ -3,6 +3,20 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from hibernaut.contracts.hosts import (
+    AssessRequest,
+    AssessResult,
+    HostsRequest,
+    HostsResult,
+    KeepImageRequest,
+    KeepImageResult,
+    LoadImageRequest,
+    LoadImageResult,
+    PingRequest,
+    PingResult,
+    SweepRequest,
+    SweepResult,
+)
 from hibernaut.contracts.requests import (
     AcquireRequest,
     AcquireResult,
@@ -50,6 +64,12 @@ SANDBOX_DESTROY = ActivityStub("sandbox.destroy", DestroyRequest, DestroyResult)
 SHELL_EXEC = ActivityStub("shell.exec", ExecRequest, ExecResult)
 SNAPSHOT_TAKE = ActivityStub("snapshot.take", SnapshotRequest, SnapshotResult)
 SNAPSHOT_RESTORE = ActivityStub("snapshot.restore", RestoreRequest, RestoreResult)
+SANDBOX_ASSESS = ActivityStub("sandbox.assess", AssessRequest, AssessResult)
+SANDBOX_SWEEP = ActivityStub("sandbox.sweep", SweepRequest, SweepResult)
+HOST_PING = ActivityStub("host.ping", PingRequest, PingResult)
+HOSTS_LIST = ActivityStub("hosts.list", HostsRequest, HostsResult)
+IMAGE_KEEP = ActivityStub("image.keep", KeepImageRequest, KeepImageResult)
+IMAGE_LOAD = ActivityStub("image.load", LoadImageRequest, LoadImageResult)
 FILES_PUT = ActivityStub("files.put", PutFileRequest, PutFileResult)
 TRANSCRIPT_KEEP = ActivityStub("transcript.keep", KeepTextRequest, KeepTextResult)
 EVENTS_APPEND = ActivityStub("events.append", AppendEventsRequest, AppendEventsResult)
@@ -64,6 +84,12 @@ STUBS: tuple[ActivityStub[object, object], ...] = (
     SHELL_EXEC,
     SNAPSHOT_TAKE,
     SNAPSHOT_RESTORE,
+    SANDBOX_ASSESS,
+    SANDBOX_SWEEP,
+    HOST_PING,
+    HOSTS_LIST,
+    IMAGE_KEEP,
+    IMAGE_LOAD,
     FILES_PUT,
     TRANSCRIPT_KEEP,
     EVENTS_APPEND,

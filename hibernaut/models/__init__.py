@@ -6,7 +6,7 @@ from hibernaut.models.files import FileEntry, FileType
 from hibernaut.models.messages import Answer, AnswerState, SendRequest, Ticket
 from hibernaut.models.spec import AgentSpec, Network, SandboxSpec
 from hibernaut.models.status import AgentState, AgentStatus, LeaseStatus, SnapshotStatus, Trouble, Usage
-from hibernaut.models.tools import CommandOutcome, OutcomeKind, RecoveryReport, ToolCall
+from hibernaut.models.tools import CommandOutcome, OutcomeKind, RecoveryReport, ReplayedCommand, ToolCall
 
 __all__ = [
     "AgentSpec",
@@ -25,6 +25,7 @@ __all__ = [
     "Network",
     "OutcomeKind",
     "RecoveryReport",
+    "ReplayedCommand",
     "SandboxSpec",
     "SendRequest",
     "SnapshotStatus",

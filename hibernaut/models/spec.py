@@ -11,6 +11,8 @@ DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
 MAX_ENV_BYTES = 64_000
 
+RecoveryPolicy = Literal["tell", "replay", "pause"]
+
 Runtime = Literal["runc", "runsc", "kata"]
 
 
@@ -86,5 +88,14 @@ class AgentSpec(Model):
     """Limit of a command for which the model names none."""
     max_output_length: Annotated[int, Field(ge=200, le=200_000)] = 16_384
     """Characters of each of stdout and stderr the model is shown, head and tail; the whole is kept in the store."""
+    max_output_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 1_073_741_824
+    """Bytes one command may write to stdout and stderr together before it is ended; 1 GiB by default."""
+    recovery: RecoveryPolicy = "tell"
+    """After a loss: `tell` the model, `replay` what was marked safe to retry and then tell it, or `pause`."""
+    retry_safe: tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...] = Field(default=(), max_length=200)
+    """Patterns of whole commands that may run twice, such as `pip install *`. `*` stands for any text without shell
+    operators (`; & | < > ( ) $`, backquotes, newlines), so that no second command hides behind a safe one."""
+    max_recoveries: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Recoveries within one turn after which the agent pauses with the reason."""
     max_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Model calls a turn may take before it is ended with the reason."""

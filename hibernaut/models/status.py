@@ -46,6 +46,10 @@ class LeaseStatus(Open):
     sandbox_id: str
     """The container's id."""
     image_id: str
+    started_at: str = ""
+    """When the container was started, as the Docker daemon says it: differs after every restart."""
+    lease_seconds: float = 20.0
+    """How long the host goes on without word from Temporal before its watchdog freezes the sandbox."""
 
 
 class SnapshotStatus(Open):
@@ -94,6 +98,8 @@ class AgentStatus(Open):
     inbox: int
     """Messages that wait."""
     current_message_id: str | None = None
+    exec_prefix: str | None = None
+    """The tool call whose commands run; `{exec_prefix}-i0` is the exec id of the first."""
     generation: int
     lease: LeaseStatus | None = None
     snapshot: SnapshotStatus | None = None

@@ -1,6 +1,7 @@
 """Tool calls and what became of them."""
 
 from enum import StrEnum
+from typing import Literal
 
 from hibernaut.models.base import Open
 
@@ -17,6 +18,8 @@ class ToolCall(Open):
     """Whether a command was cut here; the whole is read from the transcript segment."""
     timeout_ms: int | None = None
     max_output_length: int | None = None
+    retry_safe: bool = False
+    """Whether the model marked the call as safe to run again (function tools only)."""
     error: str | None = None
     """Why the call cannot run (malformed arguments, unknown tool); told to the model instead of running it."""
 
@@ -27,6 +30,9 @@ class OutcomeKind(StrEnum):
     EXIT = "exit"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+    """Ended because somebody interrupted the turn; its partial output is kept."""
+    CANCELLED = "cancelled"
+    """Ended because the agent was closed or its workflow cancelled; its partial output is kept."""
     UNKNOWN = "unknown"
     """It may or may not have taken effect: it was started and its end was not seen."""
     NOT_RUN = "not_run"
@@ -48,10 +54,32 @@ class CommandOutcome(Open):
     truncated: bool = False
     """Whether the model was shown head and tail only."""
     duration_ms: int = 0
+    background: tuple[str, ...] = ()
+    """Processes the command left running, each `PID NAME`; at most 20. They end with the sandbox."""
+    detail: str = ""
+    """What is known beyond the kind: why a command is unknown, what ended it."""
+
+
+class ReplayedCommand(Open):
+    """A lost command, marked safe to retry, that was run again after a recovery (`recovery: replay`)."""
+
+    command: str
+    kind: OutcomeKind
+    exit_code: int | None = None
 
 
 class RecoveryReport(Open):
     """What survived a loss: an item of the conversation, an event, and a line of the status."""
+
+    format: Literal["hibernaut-recovery/1"] = "hibernaut-recovery/1"
+    how: Literal["restored", "restarted"] = "restored"
+    """`restored`: a new container from a snapshot. `restarted`: the same container, its files as they were."""
+    host_id: str = ""
+    """Where the sandbox goes on."""
+    rungs: tuple[str, ...] = ()
+    """The recovery steps that were taken, in order, each with what it found."""
+    replayed: tuple[ReplayedCommand, ...] = ()
+    """Lost commands that were run again."""
 
     reason: str
     generation: int
