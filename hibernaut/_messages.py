@@ -2,8 +2,15 @@
 
 import uuid
 
-from hibernaut.errors import InvalidRequest, MessageTooLarge
-from hibernaut.models import SendRequest
+from hibernaut.errors import (
+    InvalidRequest,
+    MessageTooLarge,
+    MessageUnknown,
+    ModelRefused,
+    TurnFailed,
+    TurnInterrupted,
+)
+from hibernaut.models import Answer, AnswerState, SendRequest
 from hibernaut.models.base import Open
 from hibernaut.models.messages import MAX_MESSAGE_BYTES
 
@@ -45,3 +52,23 @@ def compose(text: str, message_id: str | None) -> SendRequest:
             hint="Put the content into a file of the agent's computer and name the file in the message.",
         )
     return SendRequest(text=text, message_id=message_id or f"m-{uuid.uuid4().hex}")
+
+
+def reply_of(agent_id: str, answer: Answer) -> Reply:
+    """The reply that a settled answer is; what is none raises the error that says why."""
+    known = {"message_id": answer.message_id, "text": answer.text}
+    match answer.state:
+        case AnswerState.DONE:
+            return Reply(message_id=answer.message_id, text=answer.text, turn=answer.turn, steps=answer.steps)
+        case AnswerState.REFUSED:
+            raise ModelRefused(f"The model declined: {answer.text}", **known)
+        case AnswerState.INTERRUPTED:
+            raise TurnInterrupted(f"The turn of agent {agent_id} was interrupted. {answer.text}".strip(), **known)
+        case AnswerState.UNKNOWN:
+            raise MessageUnknown(
+                f"Agent {agent_id} knows no message {answer.message_id}, or answered it too long ago to remember.",
+                agent_id=agent_id,
+                hint=f"`hibernaut follow {agent_id} --no-follow` shows what it did.",
+            )
+        case _:
+            raise TurnFailed(f"The turn of agent {agent_id} failed: {answer.text}", **known)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from hibernaut._deletion import delete_closed
 from hibernaut._gateway import GatewayClient, agent_path
-from hibernaut._messages import Reply, compose
+from hibernaut._logs import LogReader
+from hibernaut._messages import Reply, compose, reply_of
 from hibernaut._temporal import Workflows
 from hibernaut._troubles import troubles_of
 from hibernaut._waiting import Every, Pace, patiently, poll
@@ -17,11 +18,7 @@ from hibernaut.errors import (
     AgentClosed,
     AgentPaused,
     HibernautError,
-    MessageUnknown,
-    ModelRefused,
     RequestRejected,
-    TurnFailed,
-    TurnInterrupted,
     Unavailable,
     WaitTimeout,
 )
@@ -34,6 +31,7 @@ from hibernaut.models import (
     Event,
     EventKind,
     EventsPage,
+    LogEntry,
     Ticket,
     Trouble,
 )
@@ -141,6 +139,23 @@ class AgentHandle:
                 return
             await pace.sleep()
 
+    def logs(
+        self, exec_id: str | None = None, *, follow: bool = False, tail: int | None = 20
+    ) -> AsyncGenerator[LogEntry]:
+        """What commands wrote: for each a LogStart, LogChunks and, unless it still runs, a LogEnd.
+
+        Args:
+            exec_id: This command alone, as events and log entries name it. By default the newest ones.
+            follow: Go on with what is written from now on: of one command until it ended, else until the agent is
+                closed. Outputs of several commands of one tool call may then take turns.
+            tail: How many commands that ended come first, up to 1,000; None for all there were.
+
+        Raises:
+            OutputMissing: the agent has no command `exec_id`, or the store lacks a part of what it wrote.
+        """
+        reader = LogReader(self.id, self._workflows, self._gateway, partial(self.events, follow=False))
+        return reader.newest(tail, follow=follow) if exec_id is None else reader.one(exec_id, follow=follow)
+
     async def interrupt(self) -> AgentStatus:
         """Stop the current turn: its command is killed, its message answered as interrupted. The agent stays."""
         return await self._request("interrupt")
@@ -242,22 +257,7 @@ class AgentHandle:
             # The workflow remembers the newest answers; the records, behind the gateway, have them all.
             with contextlib.suppress(Unavailable):
                 answer = await self._recalled(answer.message_id)
-        known = {"message_id": answer.message_id, "text": answer.text}
-        match answer.state:
-            case AnswerState.DONE:
-                return Reply(message_id=answer.message_id, text=answer.text, turn=answer.turn, steps=answer.steps)
-            case AnswerState.REFUSED:
-                raise ModelRefused(f"The model declined: {answer.text}", **known)
-            case AnswerState.INTERRUPTED:
-                raise TurnInterrupted(f"The turn of agent {self.id} was interrupted. {answer.text}".strip(), **known)
-            case AnswerState.UNKNOWN:
-                raise MessageUnknown(
-                    f"Agent {self.id} knows no message {answer.message_id}, or answered it too long ago to remember.",
-                    agent_id=self.id,
-                    hint=f"`hibernaut follow {self.id} --no-follow` shows what it did.",
-                )
-            case _:
-                raise TurnFailed(f"The turn of agent {self.id} failed: {answer.text}", **known)
+        return reply_of(self.id, answer)
 
     async def _recalled(self, message_id: str) -> Answer:
         body = await self._gateway.get_json(agent_path(self.id, f"answers/{message_id}"))

@@ -3,23 +3,17 @@
 HibernautError
 ├── InvalidRequest            what was asked cannot be, whatever the state of the world
 │   ├── InvalidSpec           a field of the spec, named, with the values it may have
-│   ├── InvalidAgentId
 │   ├── InvalidSettings       environment, connection.json or Temporal's own configuration file
-│   ├── InvalidPath
-│   └── MessageTooLarge
+│   └── InvalidAgentId, InvalidPath, MessageTooLarge
 ├── AgentError                about one agent, named by `agent_id`
-│   ├── AgentNotFound
-│   ├── AgentAlreadyExists
+│   ├── AgentNotFound, AgentAlreadyExists, InboxFull, MessageUnknown
 │   ├── AgentClosed           it ended: closed, terminated or failed
 │   ├── AgentPaused           it waits for a person; `reason` says why
-│   ├── InboxFull
-│   ├── MessageUnknown
+│   ├── OutputMissing         no such command, or what it wrote is not all there
 │   ├── RequestRejected       the agent refused for another reason; `reason_code` is its stable name
 │   └── DeletionFailed
 ├── TurnError                 a message got no answer; `message_id` and `text` say which and why
-│   ├── ModelRefused
-│   ├── TurnFailed
-│   └── TurnInterrupted
+│   └── ModelRefused, TurnFailed, TurnInterrupted
 ├── FileError                 about one path of an agent's computer
 │   ├── FileMissing
 │   ├── FileUnsuitable        a directory where a file is needed, a FIFO, ...
@@ -32,8 +26,7 @@ HibernautError
     ├── NamespaceNotPrepared  its search attributes are not registered
     ├── NotAuthorized
     ├── NoWorker              nobody works on the task queue
-    ├── GatewayUnreachable
-    ├── GatewayNotConfigured
+    ├── GatewayUnreachable, GatewayNotConfigured
     ├── GatewayRefused        wrong or missing token
     └── GatewayFailed         it answered with an error of its own
 """
@@ -149,6 +142,12 @@ class MessageUnknown(AgentError):
     """The agent has no such message, or answered it too long ago to remember."""
 
     code = "message_unknown"
+
+
+class OutputMissing(AgentError):
+    """No such command, or what it wrote is not all in the store."""
+
+    code = "output_not_found"
 
 
 class RequestRejected(AgentError):

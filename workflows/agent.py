@@ -23,6 +23,7 @@ from workflows.inbox import Inbox
 from workflows.lease import Lease
 from workflows.record import AgentRecord
 from workflows.turn import Turn
+from workflows.uploads import Uploads
 from workflows.validation import check
 
 
@@ -39,6 +40,7 @@ class AgentWorkflow:
         self._context = Context(workflow.info().workflow_id, valid, record)
         self._inbox = Inbox(self._context)
         self._lease = Lease(self._context)
+        self._uploads = Uploads(self._context, self._lease)
         self._turn = Turn(self._context, self._lease)
         if carried is None:
             self._context.journal.add(EventKind.STARTED, f"agent {self._context.agent_id}", agent_uid=record.uid)
@@ -249,7 +251,7 @@ class AgentWorkflow:
     @workflow.update
     async def put_file(self, request: contracts.PutFile) -> contracts.PutFileResult:
         """Write an uploaded object into the agent's computer, waking it if need be."""
-        return await self._lease.put_file(request)
+        return await self._uploads.put(request)
 
     @put_file.validator
     def _check_put_file(self, request: contracts.PutFile) -> None:

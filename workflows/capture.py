@@ -9,7 +9,9 @@ from hibernaut import contracts
 from hibernaut.models import EventKind, LeaseStatus, SnapshotStatus
 from workflows import options
 from workflows.context import Context
-from workflows.failures import code_of, reason_of
+from workflows.failures import finding_of, reason_of
+from workflows.ladder import Finding
+from workflows.recovery import Loss
 
 
 class Capture:
@@ -23,8 +25,8 @@ class Capture:
         self._taking = asyncio.Lock()
         self.error: ActivityError | None = None
         """Why the newest snapshot failed."""
-        self.lost: str | None = None
-        """Why the sandbox is gone, when a snapshot found it so."""
+        self.lost: Loss | None = None
+        """What is wrong with the sandbox, when a snapshot found it so."""
 
     @property
     def done(self) -> bool:
@@ -68,10 +70,11 @@ class Capture:
                 task_queue=lease.task_queue,
             )
         except ActivityError as error:
-            if code_of(error) != contracts.SANDBOX_LOST:
+            finding = finding_of(error)
+            if finding is Finding.FAILED:
                 self.error = error
             elif record.lease is not None and record.lease.generation == lease.generation:
-                self.lost = reason_of(error)
+                self.lost = Loss(reason_of(error), finding, lease.generation)
             return
         del record.dirty[:covered]
         if result.unchanged or result.ref is None:

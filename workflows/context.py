@@ -27,6 +27,8 @@ class Context:
         self.journal = Journal(record)
         self.state = AgentState(record.shown_state or AgentState.IDLE)
         self.doing = ""
+        self.exec_prefix: str | None = None
+        """The tool call whose commands run."""
 
     def show(self, state: AgentState, doing: str = "") -> None:
         """Set the state, its search attributes and the current details of the web UI."""
@@ -77,6 +79,7 @@ class Context:
             branch=record.branch,
             inbox=len(record.inbox),
             current_message_id=record.current.message_id if record.current else None,
+            exec_prefix=self.exec_prefix,
             generation=record.generation,
             lease=record.lease,
             snapshot=record.snapshot,

@@ -2,25 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 
 from hibernaut import contracts
-from hibernaut.models import AgentState, EventKind, LeaseStatus
+from hibernaut.models import LeaseStatus
 from workflows import options
-from workflows.acquire import acquire, destroy
+from workflows.acquire import Acquisition, destroy
 from workflows.capture import Capture
 from workflows.context import Context
-from workflows.failures import code_of, reason_of
-from workflows.recovery import report_loss
+from workflows.failures import reason_of
+from workflows.ladder import Finding
+from workflows.recovery import Loss, Recovered, Recovery
+from workflows.report import report_dropped
 
-_WORTH_ANOTHER = frozenset({contracts.SANDBOX_LOST, contracts.SANDBOX_NOT_FRESH})
-"""Failures of a new container that the next one may be spared."""
-_TRIES = 3
 CLOSE_PATIENCE = timedelta(minutes=10)
 """What an agent that ends gives its last snapshot, a large one to a slow store included."""
 DESTROY_PATIENCE = timedelta(minutes=2)
@@ -35,9 +34,11 @@ class Lease:
         self._context = context
         self._record = context.record
         self._acquiring: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._capture = Capture(context)
-        self._replacing = asyncio.Lock()
-        self._recovering = False
+        self._recovery = Recovery(context, self)
+        self._placement: contracts.Placement | None = None
+        self._taken: list[str] | None = None
         self._users = 0
         self.uses = 0
         """Counts what was done in the sandbox beside the turns: each restarts the idle timer."""
@@ -61,9 +62,37 @@ class Lease:
         """Start a snapshot in the background, while the model thinks."""
         self._capture.begin(after)
 
+    @contextlib.contextmanager
+    def in_use(self) -> Generator[None]:
+        """Keep the sandbox from being given up for as long as the block takes, and idle time from running."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self.uses += 1
+
+    async def acquired(self) -> LeaseStatus | None:
+        """The sandbox, acquired if there is none; raises what an acquire raises instead of pausing."""
+        self.begin()
+        if self._acquiring is not None:
+            await self._acquiring
+        return self._record.lease
+
+    async def snapshot(self, after: str) -> Loss | None:
+        """Take a snapshot now; what is wrong with the sandbox, when that is why there is none.
+
+        Raises:
+            ActivityError: The snapshot failed for good.
+        """
+        self.begin_snapshot(after)
+        await self._capture.join()
+        if self._capture.error is not None:
+            raise self._capture.error
+        return self._capture.lost
+
     async def hold(self) -> bool:
         """Hold a sandbox; pauses with the reason while that fails. False when the turn is to end instead."""
-        tries = 0
         while self._record.lease is None:
             self.begin()
             task = self._acquiring
@@ -76,9 +105,6 @@ class Lease:
             try:
                 await task
             except ActivityError as error:
-                tries += 1
-                if code_of(error) in _WORTH_ANOTHER and tries < _TRIES:
-                    continue
                 self._context.pause(f"no sandbox: {reason_of(error)}")
                 if not await self._context.while_paused():
                     return False
@@ -95,8 +121,10 @@ class Lease:
             if not self._capture.done:
                 return False
             if self._capture.lost is not None:
-                await self.recover(self._capture.lost)
-                intact = False
+                if await self.recover(self._capture.lost) is Recovered.INTACT:
+                    self.begin_snapshot("again")
+                else:
+                    intact = False
             elif self._capture.error is not None:
                 self._context.pause(f"{contracts.SNAPSHOT_FAILED}: {reason_of(self._capture.error)}")
                 if not await self._context.while_paused():
@@ -109,63 +137,6 @@ class Lease:
                 return intact
         return False
 
-    async def put_file(self, request: contracts.PutFile) -> contracts.PutFileResult:
-        """Write an uploaded object into the sandbox; returns when a snapshot holds it.
-
-        Raises:
-            ActivityError: No sandbox could be had, the path cannot be written, or the snapshot failed.
-            ApplicationError: The sandbox was lost again and again; type `SandboxBusy`.
-        """
-        self._users += 1
-        try:
-            for _ in range(_TRIES):
-                result = await self._put(request)
-                if result is not None:
-                    return result
-        finally:
-            self._users -= 1
-            self.uses += 1
-        raise ApplicationError("the sandbox was lost while the file was written; send it again", type="SandboxBusy")
-
-    async def _put(self, request: contracts.PutFile) -> contracts.PutFileResult | None:
-        """One try; None when the sandbox was lost, and replaced, before the file was durable."""
-        self.begin()
-        if self._acquiring is not None:
-            await self._acquiring
-        lease = self._record.lease
-        if lease is None:
-            return None
-        try:
-            result = await options.call(
-                contracts.FILES_PUT,
-                contracts.PutFileRequest(
-                    agent_uid=self._record.uid,
-                    lease=lease,
-                    upload_ref=request.upload_ref,
-                    path=request.path,
-                    mode=request.mode,
-                ),
-                summary=f"put {request.path}",
-                task_queue=lease.task_queue,
-            )
-        except ActivityError as error:
-            if code_of(error) != contracts.SANDBOX_LOST:
-                raise
-            await self.recover(reason_of(error), lost=lease.generation)
-            return None
-        self.begin_snapshot(f"put {request.path}")
-        await self._capture.join()
-        if self._capture.error is not None:
-            raise self._capture.error
-        if self._capture.lost is not None:
-            await self.recover(self._capture.lost, lost=lease.generation)
-        if self._record.lease is None or self._record.lease.generation != lease.generation:
-            return None
-        self._context.journal.add(
-            EventKind.FILE_PUT, f"put {result.path}: {result.size} bytes", path=result.path, size=result.size
-        )
-        return result
-
     async def release(self) -> bool:
         """Snapshot what is there, then destroy the container. False when that was not possible."""
         await self._abandon()
@@ -173,20 +144,26 @@ class Lease:
         if lease is None:
             return True
         await self._capture.join()
-        while self._capture.lost is None:
+        while self._capture.lost is None or await self._answers(lease, self._capture.lost):
             # Processes in the background may have written since the last command ended.
             self.begin_snapshot("before hibernation")
             await self._capture.join()
-            if self._users == 0:
+            if self._capture.lost is None and self._users == 0:
                 break
             await workflow.wait_condition(lambda: self._users == 0)
         if self._capture.error is not None:
             return False
         if self._capture.lost is not None:
-            snapshot = self._record.snapshot
-            report_loss(self._context, self._capture.lost, restored=snapshot.number if snapshot else None)
+            report_dropped(self._context, self._capture.lost.reason)
             self._capture.forget()
         await self._destroy(lease)
+        return True
+
+    async def _answers(self, lease: LeaseStatus, loss: Loss) -> bool:
+        """Whether a host that took no task is there all the same; the loss is forgotten then."""
+        if loss.finding is not Finding.UNCLAIMED or await self._recovery.ping(lease) is Finding.SILENT:
+            return False
+        self._capture.forget()
         return True
 
     async def end(self) -> str | None:
@@ -203,35 +180,26 @@ class Lease:
         """Wait until nothing works in the background: a run ends with no activity of its own."""
         await self._abandon()
         await self._capture.join()
+        if self._keeping is not None:
+            await self._keeping
+        if self._keeping is not None:
+            await self._keeping
 
-    async def recover(self, reason: str, uncertain: tuple[str, ...] = (), *, lost: int | None = None) -> None:
-        """Replace a lost sandbox by the next generation, restored from the newest snapshot, and tell the model.
+    async def recover(self, loss: Loss) -> Recovered:
+        """Bring the sandbox back, or the next one in its place, and tell the model what was lost."""
+        return await self._recovery.run(loss)
 
-        Args:
-            reason: Why it is lost.
-            uncertain: Commands that may or may not have taken effect.
-            lost: The generation that is lost; the one held when absent.
-        """
-        record = self._record
-        generation = lost or record.generation
-        async with self._replacing:
-            if record.generation == generation:
-                state = self._context.state
-                self._context.show(AgentState.RECOVERING, reason)
-                await self._capture.join()
-                requested = record.snapshot.number if record.snapshot else None
-                self._capture.forget()
-                record.lease = None
-                self._recovering = True
-                await self.hold()
-                self._recovering = False
-                # When the turn is to end instead, the next hold restores this very snapshot.
-                restored = record.snapshot.number if record.snapshot else None
-                report_loss(self._context, reason, uncertain, restored=restored, requested=requested)
-                self._context.show(AgentState.PAUSED if record.paused else state)
-            elif uncertain:
-                snapshot = record.snapshot
-                report_loss(self._context, reason, uncertain, restored=snapshot.number if snapshot else None)
+    async def settle(self) -> None:
+        """See `Holder`."""
+        await self._capture.join()
+        self._capture.forget()
+
+    async def replace(self, placement: contracts.Placement | None, taken: list[str]) -> bool:
+        """See `Holder`."""
+        self._placement, self._taken = placement, taken
+        held = await self.hold()
+        self._placement = self._taken = None
+        return held
 
     async def _abandon(self) -> None:
         """Let an acquire under way end, whatever its outcome."""
@@ -243,11 +211,31 @@ class Lease:
             self._acquiring = None
 
     async def _acquire(self) -> None:
-        self._record.lease = await acquire(self._context, "recover: " if self._recovering else "")
+        placement, self._placement = self._placement, None
+        recovering = self._taken is not None
+        taken = self._taken if self._taken is not None else []
+        record = self._record
+        record.lease = await Acquisition(self._context, taken, recovering=recovering, placement=placement).run()
+        if not record.image_kept and self._keeping is None:
+            self._keeping = asyncio.create_task(self._keep_image(record.lease))
 
-    async def _destroy(self, lease: LeaseStatus) -> None:
+    async def _keep_image(self, lease: LeaseStatus) -> None:
+        """Put the base image into the store, so that any host can wake the agent; not worth stopping for."""
+        try:
+            await options.call(
+                contracts.IMAGE_KEEP,
+                contracts.KeepImageRequest(image_id=lease.image_id, image=self._context.spec.sandbox.image),
+                summary=f"keep image {lease.image_id[7:19]} in the store",
+                task_queue=lease.task_queue,
+            )
+            self._record.image_kept = True
+        except ActivityError as error:
+            workflow.logger.warning("the image is not in the store: %s", reason_of(error))
+        self._keeping = None
+
+    async def _destroy(self, lease: LeaseStatus) -> bool:
         self._record.lease = None
-        await destroy(self._record, lease)
+        return await destroy(self._context, lease)
 
 
 async def _within(work: Coroutine[Any, Any, object], patience: timedelta) -> bool:

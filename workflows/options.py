@@ -27,6 +27,12 @@ class Options:
     heartbeat: timedelta | None
     retry: RetryPolicy
     cancellation: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
+    schedule_to_start: timedelta | None = None
+    """How long a task may wait for a worker, each attempt anew; then the host is asked whether it is there."""
+
+
+UNCLAIMED_AFTER = timedelta(seconds=10)
+"""A worker that has room takes a task within milliseconds. One that has none answers `host.ping` all the same."""
 
 
 def _retry(initial: float, maximum: float) -> RetryPolicy:
@@ -37,24 +43,40 @@ def _retry(initial: float, maximum: float) -> RetryPolicy:
     )
 
 
+def _on_host(
+    start_to_close: timedelta,
+    heartbeat_s: float,
+    retry: RetryPolicy,
+    cancellation: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+) -> Options:
+    return Options(start_to_close, timedelta(seconds=heartbeat_s), retry, cancellation, UNCLAIMED_AFTER)
+
+
 OPTIONS: Mapping[str, Options] = MappingProxyType(
     {
         # A reasoning model may be silent for minutes; the heartbeat tells a dead worker from a slow provider.
         contracts.MODEL_CALL.name: Options(timedelta(minutes=30), timedelta(seconds=20), _retry(1, 60)),
         contracts.PLACEMENT_CHOOSE.name: Options(timedelta(seconds=30), None, _retry(0.5, 15)),
-        contracts.SANDBOX_ACQUIRE.name: Options(timedelta(minutes=10), timedelta(seconds=20), _retry(1, 30)),
-        contracts.SANDBOX_DESTROY.name: Options(timedelta(minutes=5), timedelta(seconds=20), _retry(1, 60)),
+        contracts.SANDBOX_ACQUIRE.name: _on_host(timedelta(minutes=10), 20, _retry(1, 30)),
+        contracts.SANDBOX_DESTROY.name: _on_host(timedelta(minutes=5), 20, _retry(1, 60)),
+        contracts.SANDBOX_ASSESS.name: _on_host(timedelta(minutes=5), 20, _retry(0.5, 30)),
         # start-to-close is the commands' own limit plus a margin, set by the caller. On cancellation the partial
         # output is worth waiting for.
-        contracts.SHELL_EXEC.name: Options(
-            timedelta(hours=24),
-            timedelta(seconds=15),
-            _retry(0.5, 15),
-            ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        contracts.SHELL_EXEC.name: _on_host(
+            timedelta(hours=24), 15, _retry(0.5, 15), ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         ),
-        contracts.SNAPSHOT_TAKE.name: Options(timedelta(hours=1), timedelta(seconds=30), _retry(1, 60)),
-        contracts.SNAPSHOT_RESTORE.name: Options(timedelta(hours=1), timedelta(seconds=30), _retry(1, 60)),
-        contracts.FILES_PUT.name: Options(timedelta(minutes=30), timedelta(seconds=30), _retry(1, 30)),
+        contracts.SNAPSHOT_TAKE.name: _on_host(timedelta(hours=1), 30, _retry(1, 60)),
+        contracts.SNAPSHOT_RESTORE.name: _on_host(timedelta(hours=1), 30, _retry(1, 60)),
+        contracts.FILES_PUT.name: _on_host(timedelta(minutes=30), 30, _retry(1, 30)),
+        contracts.IMAGE_LOAD.name: _on_host(timedelta(hours=1), 30, _retry(1, 60)),
+        contracts.IMAGE_KEEP.name: _on_host(timedelta(hours=1), 30, _retry(5, 300)),
+        contracts.HOSTS_LIST.name: Options(timedelta(minutes=1), None, _retry(1, 60)),
+        # A host that has gone for good is asked every time: nobody waits long for it.
+        contracts.SANDBOX_SWEEP.name: Options(
+            timedelta(minutes=5), timedelta(seconds=20), _retry(1, 30), schedule_to_start=timedelta(seconds=30)
+        ),
+        # schedule-to-close is set by the caller: it is what the host's lease allows.
+        contracts.HOST_PING.name: Options(timedelta(seconds=5), None, _retry(0.5, 2)),
         contracts.TRANSCRIPT_KEEP.name: Options(timedelta(minutes=1), None, _retry(0.5, 30)),
         contracts.EVENTS_APPEND.name: Options(timedelta(minutes=1), None, _retry(0.5, 30)),
         contracts.AGENT_PURGE.name: Options(timedelta(hours=1), timedelta(minutes=1), _retry(1, 60)),
@@ -70,6 +92,7 @@ def start(
     summary: str,
     task_queue: str = contracts.TASK_QUEUE,
     start_to_close: timedelta | None = None,
+    schedule_to_close: timedelta | None = None,
 ) -> ActivityHandle[ResultT]:
     """Schedule an activity with its own options; `summary` is its line in the web UI."""
     options = OPTIONS[stub.name]
@@ -80,6 +103,8 @@ def start(
         result_type=stub.result,
         task_queue=task_queue,
         start_to_close_timeout=start_to_close or options.start_to_close,
+        schedule_to_start_timeout=options.schedule_to_start,
+        schedule_to_close_timeout=schedule_to_close,
         heartbeat_timeout=options.heartbeat,
         retry_policy=options.retry,
         cancellation_type=options.cancellation,
@@ -94,6 +119,7 @@ async def call(
     *,
     summary: str,
     task_queue: str = contracts.TASK_QUEUE,
+    schedule_to_close: timedelta | None = None,
 ) -> ResultT:
     """Run an activity to its end."""
-    return await start(stub, request, summary=summary, task_queue=task_queue)
+    return await start(stub, request, summary=summary, task_queue=task_queue, schedule_to_close=schedule_to_close)

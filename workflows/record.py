@@ -1,8 +1,9 @@
 """The state of an agent: everything continue-as-new carries from run to run."""
 
 from datetime import datetime
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from hibernaut.contracts import NewItem, UserMessage
 from hibernaut.models import Answer, Event, LeaseStatus, RecoveryReport, SnapshotStatus, Usage
@@ -10,6 +11,11 @@ from hibernaut.models import Answer, Event, LeaseStatus, RecoveryReport, Snapsho
 KEPT_ANSWERS = 32
 KEPT_MESSAGE_IDS = 1_000
 KEPT_COMMANDS = 50
+"""Commands a recovery report names."""
+KEPT_COMMAND = 1_000
+"""Characters of a command that is carried in order to be run again."""
+KEPT_HEAD = 200
+"""Characters of any other."""
 KEPT_WHOLE_ANSWERS = 4
 KEPT_TEXT = 500
 """Characters of the answers before the newest ones."""
@@ -26,6 +32,30 @@ class CurrentTurn(BaseModel):
     message_id: str
     started_at: datetime
     steps: int = 0
+    recoveries: int = 0
+    """Since the turn began, or since a person resumed it after too many."""
+
+
+class DirtyCommand(BaseModel):
+    """A command that ran after the newest durable snapshot."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    command: str
+    """Whole when it may be run again, else its head."""
+    safe: bool = False
+    """Whether it may be run again."""
+
+    @classmethod
+    def of(cls, command: str, *, safe: bool) -> "DirtyCommand":
+        """Note a command; one too long to be carried cannot be run again."""
+        safe = safe and len(command) <= KEPT_COMMAND
+        return cls(command=command if safe else command[:KEPT_HEAD], safe=safe)
+
+    @property
+    def head(self) -> str:
+        """What reports show of it."""
+        return self.command[:KEPT_HEAD]
 
 
 class AgentRecord(BaseModel):
@@ -58,11 +88,13 @@ class AgentRecord(BaseModel):
     acquiring: LeaseStatus | None = None
     """Where a container may be that is not held yet; its ids are not known."""
     image_id: str | None = None
+    image_kept: bool = True
+    """Whether the object store holds the image."""
     snapshot: SnapshotStatus | None = None
     snapshot_number: int = 0
     """Number of the newest request; a number is never used twice."""
     snapshots: int = 0
-    dirty: list[str] = []
+    dirty: list[DirtyCommand] = []
     """Commands that ran after the newest durable snapshot."""
     tell_woke: bool = False
     """Whether the model has yet to hear that its computer was hibernated."""
@@ -84,6 +116,15 @@ class AgentRecord(BaseModel):
     last_event: int = 0
     events_kept: int = 0
     """Events up to this number are in the store."""
+
+    @field_validator("dirty", mode="before")
+    @classmethod
+    def _heads(cls, value: object) -> object:
+        """Runs before 0.2 carried the heads alone."""
+        if not isinstance(value, list):
+            return value
+        items = cast("list[object]", value)
+        return [{"command": item} if isinstance(item, str) else item for item in items]
 
     @property
     def stopping(self) -> bool:

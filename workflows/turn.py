@@ -1,25 +1,18 @@
 """A turn: from a message to the final answer, step by step."""
 
-from datetime import timedelta
-
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from hibernaut import contracts
 from hibernaut.models import AgentState as State
-from hibernaut.models import Answer, AnswerState, CommandOutcome, EventKind, OutcomeKind, ToolCall
+from hibernaut.models import Answer, AnswerState, EventKind
 from workflows import options
+from workflows.calls import Calls
 from workflows.context import Context
-from workflows.failures import code_of, reason_of
+from workflows.failures import reason_of
 from workflows.inbox import EVENT_TEXT
 from workflows.lease import Lease
-from workflows.outcomes import not_run, shown_line
 from workflows.record import CurrentTurn
-
-MAX_COMMANDS = 200
-"""Commands of one reply: each leaves an event, and model output is hostile input."""
-EXEC_MARGIN = timedelta(seconds=60)
-"""What an exec may take beyond the commands' own limits: the kill, the output's way to the store."""
 
 
 class Turn:
@@ -30,6 +23,7 @@ class Turn:
         self._context = context
         self._record = context.record
         self._lease = lease
+        self._calls = Calls(context, lease)
 
     def open(self) -> None:
         """Take the next message of the inbox."""
@@ -62,7 +56,7 @@ class Turn:
                 self._lease.begin()
                 reply = await self._ask()
                 if reply is not None and reply.tool_calls:
-                    await self._answer_calls(reply)
+                    await self._calls.answer(reply)
                 elif reply is not None and await self._durable():
                     self._finish(
                         AnswerState.REFUSED if reply.refusal else AnswerState.DONE,
@@ -139,119 +133,6 @@ class Turn:
             input_tokens=reply.usage.input_tokens,
             output_tokens=reply.usage.output_tokens,
             duration_ms=reply.duration_ms,
-        )
-
-    async def _answer_calls(self, reply: contracts.ModelReply) -> None:
-        """Every call gets an answer, whatever happens: a wire with an unanswered call is stuck for good."""
-        intact = True
-        commands = 0
-        for index, call in enumerate(reply.tool_calls):
-            prefix = f"b{self._record.branch}-s{self._record.step - 1}-c{index}"
-            commands += len(call.commands)
-            if call.error is not None:
-                self._answer(call, error=call.error)
-            elif commands > MAX_COMMANDS:
-                self._answer(call, error=f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
-            elif intact and not self._record.stopping and await self._lease.ready():
-                intact = await self._exec(call, prefix, reply.segment_ref)
-            else:
-                intact = False
-                self._answer(call, outcomes=not_run(call, prefix))
-
-    async def _exec(self, call: ToolCall, prefix: str, segment_ref: str) -> bool:
-        """Run one call's commands; False when the sandbox was lost under them."""
-        record, spec = self._record, self._context.spec
-        lease = record.lease
-        if lease is None:
-            raise RuntimeError("a call is about to run without a sandbox")
-        timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
-        shown = shown_line(call)
-        self._context.show(State.RUNNING, f"`$ {shown[:120]}`")
-        handle = options.start(
-            contracts.SHELL_EXEC,
-            contracts.ExecRequest(
-                agent_uid=record.uid,
-                lease=lease,
-                exec_prefix=prefix,
-                call_id=call.call_id,
-                commands=call.commands,
-                segment_ref=segment_ref if call.cut else None,
-                timeout_ms=timeout_ms,
-                max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
-            ),
-            summary=f"$ {shown}",
-            task_queue=lease.task_queue,
-            start_to_close=timedelta(milliseconds=timeout_ms * len(call.commands)) + EXEC_MARGIN,
-        )
-        await workflow.wait_condition(lambda: handle.done() or self._record.stopping)
-        if not handle.done():
-            handle.cancel()
-        try:
-            result = await handle
-        except ActivityError as error:
-            return await self._exec_failed(call, prefix, error)
-        return await self._exec_done(call, result, lease.generation)
-
-    async def _exec_done(self, call: ToolCall, result: contracts.ExecResult, generation: int) -> bool:
-        record = self._record
-        for outcome in result.outcomes:
-            self._tell(outcome)
-            if outcome.kind is not OutcomeKind.NOT_RUN:
-                record.dirty.append(outcome.command[:200])
-        self._answer(call, record_ref=result.record_ref)
-        if result.lost is None:
-            self._lease.begin_snapshot(f"$ {shown_line(call)}")
-            return True
-        uncertain = tuple(outcome.command for outcome in result.outcomes if outcome.kind is OutcomeKind.UNKNOWN)
-        for command in uncertain:
-            record.dirty.remove(command[:200])
-        await self._lease.recover(result.lost, uncertain, lost=generation)
-        return False
-
-    async def _exec_failed(self, call: ToolCall, prefix: str, error: ActivityError) -> bool:
-        """The activity itself failed for good: its commands may or may not have run."""
-        reason = reason_of(error)
-        if code_of(error) == contracts.INVALID_COMMAND:
-            self._answer(call, error=reason)
-            return True
-        kind = OutcomeKind.INTERRUPTED if self._record.stopping else OutcomeKind.UNKNOWN
-        outcomes = tuple(
-            CommandOutcome(exec_id=f"{prefix}-i{index}", command=command, kind=kind)
-            for index, command in enumerate(call.commands)
-        )
-        self._record.dirty.extend(command[:200] for command in call.commands)
-        for outcome in outcomes:
-            self._tell(outcome)
-        self._answer(call, outcomes=outcomes)
-        self._record.pending.append(contracts.Note(text=f"[hibernaut] The shell failed: {reason}."))
-        self._lease.begin_snapshot("after a failed exec")
-        return True
-
-    def _tell(self, outcome: CommandOutcome) -> None:
-        end = f"exit {outcome.exit_code}" if outcome.kind is OutcomeKind.EXIT else outcome.kind.value
-        self._context.journal.add(
-            EventKind.COMMAND,
-            f"$ {outcome.command[:200]} -> {end} in {outcome.duration_ms} ms",
-            **outcome.model_copy(update={"command": outcome.command[:EVENT_TEXT]}).model_dump(mode="json"),
-        )
-
-    def _answer(
-        self,
-        call: ToolCall,
-        *,
-        record_ref: str | None = None,
-        outcomes: tuple[CommandOutcome, ...] = (),
-        error: str | None = None,
-    ) -> None:
-        self._record.pending.append(
-            contracts.ToolResult(
-                call_id=call.call_id,
-                call_kind=call.kind,
-                record_ref=record_ref,
-                outcomes=outcomes,
-                error=error,
-                max_output_length=call.max_output_length,
-            )
         )
 
     def _finish(self, state: AnswerState, text: str, *, truncated: bool = False) -> None:

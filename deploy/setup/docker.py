@@ -82,8 +82,12 @@ def _start() -> None:
 
 def _wait(daemon: subprocess.Popen[bytes] | None) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while _ask().returncode != 0:
-        if daemon is not None and daemon.poll() is not None:
+    while True:
+        # Looked at before asking: one that answers and then goes is not to be taken for one that never came up.
+        ended = daemon is not None and daemon.poll() is not None
+        if _ask().returncode == 0:
+            return
+        if daemon is not None and ended:
             msg = f"dockerd stopped with exit code {daemon.returncode}. The end of {_LOG}:\n{tail(_LOG)}"
             raise SetupError(msg)
         if time.monotonic() > deadline:

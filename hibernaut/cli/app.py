@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hibernaut import __version__
-from hibernaut.cli import agents, filing, steering
+from hibernaut.cli import agents, filing, logs, steering
 from hibernaut.cli.console import FAILED, INTERRUPTED, Format, exit_code, session
 from hibernaut.errors import HibernautError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 agents.register(app)
+logs.register(app)
 steering.register(app)
 app.add_typer(filing.app, name="files")
 

@@ -16,6 +16,7 @@ from hibernaut.errors import (
     InvalidRequest,
     MessageUnknown,
     NamespaceNotFound,
+    OutputMissing,
 )
 
 FAILED = 1
@@ -98,7 +99,7 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON is what it is
 
 def exit_code(error: HibernautError) -> int:
     """1 failed, 2 usage or an invalid spec, 3 not found."""
-    if isinstance(error, AgentNotFound | FileMissing | MessageUnknown | NamespaceNotFound):
+    if isinstance(error, AgentNotFound | FileMissing | MessageUnknown | NamespaceNotFound | OutputMissing):
         return NOT_FOUND
     return USAGE if isinstance(error, InvalidRequest) else FAILED
 

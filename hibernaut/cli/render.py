@@ -69,8 +69,8 @@ def event_line(event: Event, width: int | None = None) -> Text:
 def _told(event: Event) -> tuple[str, str]:
     """What happened, and how it ended, which must not be cut off."""
     summary = " ".join(clean(event.summary).split())
-    duration = event.data.get("duration_ms")
-    took = f" in {_duration(duration)}" if isinstance(duration, int) else ""
+    lasted = event.data.get("duration_ms")
+    took = f" in {duration(lasted)}" if isinstance(lasted, int) else ""
     match event.kind:
         case EventKind.COMMAND:
             command = " ".join(clean(str(event.data.get("command", ""))).split())
@@ -171,7 +171,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _duration(milliseconds: int) -> str:
+def duration(milliseconds: int) -> str:
+    """A span of time for people."""
     if milliseconds < 1000:  # noqa: PLR2004  # from a second on, seconds
         return f"{milliseconds} ms"
     return f"{milliseconds / 1000:.1f} s"

@@ -28,6 +28,7 @@ from hibernaut.contracts.items import (
     UserMessage,
 )
 from hibernaut.contracts.keys import StoreKeys
+from hibernaut.contracts.live import LIVE_TAIL, LiveOutput
 from hibernaut.contracts.names import (
     AGENT_WORKFLOW,
     DELETE_WORKFLOW,
@@ -112,6 +113,7 @@ __all__ = [
     "IMAGE_NOT_FOUND",
     "INLINE_TEXT",
     "INVALID_COMMAND",
+    "LIVE_TAIL",
     "MODEL_CALL",
     "PLACEMENT_CHOOSE",
     "PLACEMENT_QUEUE",
@@ -151,6 +153,7 @@ __all__ = [
     "KeepImageResult",
     "KeepTextRequest",
     "KeepTextResult",
+    "LiveOutput",
     "LoadImageRequest",
     "LoadImageResult",
     "ModelReply",

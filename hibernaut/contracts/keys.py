@@ -42,7 +42,12 @@ class StoreKeys:
     @staticmethod
     def host(host_id: str) -> str:
         """What a sandbox host says of itself while its worker runs."""
-        return f"hosts/{host_id}.json"
+        return f"{StoreKeys.hosts()}{host_id}.json"
+
+    @staticmethod
+    def hosts() -> str:
+        """The prefix of all hosts."""
+        return "hosts/"
 
     @staticmethod
     def audit(day: str, name: str) -> str:

@@ -71,6 +71,8 @@ class AcquireResult(Open):
 
     lease: LeaseStatus
     duration_ms: int
+    image_kept: bool = True
+    """Whether the object store holds the image; if not, it is to be kept there."""
 
 
 class ExecRequest(Open):

@@ -3,6 +3,7 @@
 from hibernaut.models.base import Model
 from hibernaut.models.events import Event, EventKind, EventsPage
 from hibernaut.models.files import FileEntry, FileType
+from hibernaut.models.logs import LogChunk, LogEnd, LogEntry, LoggedCommand, LoggedCommands, LogStart
 from hibernaut.models.messages import Answer, AnswerState, SendRequest, Ticket
 from hibernaut.models.spec import AgentSpec, Network, SandboxSpec
 from hibernaut.models.status import AgentState, AgentStatus, LeaseStatus, SnapshotStatus, Trouble, Usage
@@ -21,6 +22,12 @@ __all__ = [
     "FileEntry",
     "FileType",
     "LeaseStatus",
+    "LogChunk",
+    "LogEnd",
+    "LogEntry",
+    "LogStart",
+    "LoggedCommand",
+    "LoggedCommands",
     "Model",
     "Network",
     "OutcomeKind",

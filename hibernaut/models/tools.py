@@ -67,6 +67,11 @@ class ReplayedCommand(Open):
     kind: OutcomeKind
     exit_code: int | None = None
 
+    @property
+    def end(self) -> str:
+        """How it ended, as a word."""
+        return f"exit {self.exit_code}" if self.kind is OutcomeKind.EXIT else self.kind.value
+
 
 class RecoveryReport(Open):
     """What survived a loss: an item of the conversation, an event, and a line of the status."""
@@ -96,7 +101,12 @@ class RecoveryReport(Open):
     def render(self) -> str:
         """The report as the model reads it."""
         lines = ["[hibernaut] recovery report", f"What happened: {self.reason}."]
-        if self.restored_snapshot is None:
+        if self.how == "restarted":
+            lines.append(
+                "The same computer was started again: files, installed packages, working directory and exported "
+                "variables are as they were when it stopped."
+            )
+        elif self.restored_snapshot is None:
             lines.append("There was no snapshot yet: the computer is a fresh one from its image.")
         else:
             lines.append(
@@ -111,10 +121,17 @@ class RecoveryReport(Open):
         else:
             lines.append("No finished command's effects were lost.")
         if self.uncertain_commands:
+            inside = (
+                "what they did inside, whole or in part, is there"
+                if self.how == "restarted"
+                else "their effects inside are gone"
+            )
             lines.append(
-                "These commands may have run and may or may not have taken effect outside the computer; "
-                "their effects inside are gone:"
+                f"These commands may have run and may or may not have taken effect outside the computer; {inside}:"
             )
             lines.extend(f"  $ {command}" for command in self.uncertain_commands)
+        if self.replayed:
+            lines.append("These of them were marked safe to retry, and were run again in this order:")
+            lines.extend(f"  $ {done.command} -> {done.end}" for done in self.replayed)
         lines.append("Processes that ran in the background run no more.")
         return "\n".join(lines)

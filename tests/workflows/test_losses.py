@@ -8,7 +8,7 @@ from hibernaut import contracts as c
 from hibernaut.models import AgentState, LeaseStatus
 from tests.workflows.conftest import Rig
 from tests.workflows.world import HOST, gone, say, shell
-from workflows.record import AgentRecord, CurrentTurn
+from workflows.record import AgentRecord, CurrentTurn, DirtyCommand
 
 
 def _report(request: c.ModelRequest) -> c.Note:
@@ -144,7 +144,7 @@ async def test_a_run_that_ends_before_a_snapshot_succeeds_leaves_it_to_the_next(
         current=CurrentTurn(message_id="m1", started_at=now, steps=1),
         message_ids=["m1"],
         pending=[c.ToolResult(call_id="call_1", call_kind="shell_call", record_ref="x")],
-        dirty=["touch x"],
+        dirty=[DirtyCommand.of("touch x", safe=False)],
     )
     rig.world.live = {1}
     rig.world.script = [say("done")]

@@ -11,6 +11,10 @@ from hibernaut import contracts as c
 from hibernaut.models import CommandOutcome, LeaseStatus, OutcomeKind, ToolCall, Usage
 
 HOST = "test-host"
+GHOST = "ghost"
+"""A host of which no worker ever takes a task."""
+BUSY_QUEUE = "busy"
+"""The queue of a host without a free slot: no worker polls it until a test starts one."""
 
 
 def say(text: str) -> c.ModelReply:
@@ -48,12 +52,32 @@ class World:
     lose_before_exec: int | None = None
     """Index of the exec that finds its container gone."""
     lose_during_exec: int | None = None
+    stop_during_exec: int | None = None
+    """Index of the exec under which its container stops, so that it can be started again."""
+    journal: dict[str, OutcomeKind] = field(default_factory=dict[str, OutcomeKind])
+    """What a restarted container knows of commands, by exec id; the others it knows nothing of."""
     snapshot_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     acquire_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     restore_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     restore_to: tuple[str, int] | None = None
     """What a restore falls back to."""
     keep_error: BaseException | None = None
+    assessed: list[c.AssessRequest] = field(default_factory=list[c.AssessRequest])
+    pings: list[str] = field(default_factory=list[str])
+    loaded: list[c.LoadImageRequest] = field(default_factory=list[c.LoadImageRequest])
+    kept_images: list[c.KeepImageRequest] = field(default_factory=list[c.KeepImageRequest])
+    stopped: set[int] = field(default_factory=set[int])
+    """Generations whose container stopped, and can be started again."""
+    images_kept: bool = True
+    ghostly: set[int] = field(default_factory=set[int])
+    """Generations whose container turns out to be on the host that never answers."""
+    busy: set[int] = field(default_factory=set[int])
+    """Generations whose host is too busy to take a task, though it answers its ping."""
+    lose_every_exec: bool = False
+    place: str = HOST
+    """The host that has room."""
+    places: int = 0
+    """How often it was asked for."""
     put_loses: bool = False
     """Whether the container dies as the next file is written into it."""
     block_exec: bool = False
@@ -63,7 +87,8 @@ class World:
     def activities(self) -> Sequence[Callable[..., object]]:
         return (
             self.call, self.choose, self.acquire, self.destroy, self.exec, self.take, self.restore,
-            self.put, self.keep, self.append, self.purge, self.forget,
+            self.put, self.keep, self.append, self.purge, self.forget, self.assess, self.ping,
+            self.keep_image, self.load_image,
         )  # fmt: skip
 
     @activity.defn(name=c.MODEL_CALL.name)
@@ -81,7 +106,10 @@ class World:
     @activity.defn(name=c.PLACEMENT_CHOOSE.name)
     async def choose(self, request: c.PlacementRequest) -> c.Placement:
         del request
-        return c.Placement(host_id=HOST, task_queue=c.host_queue(HOST))
+        self.places += 1
+        # The ghost's containers are made by its neighbour, or there would be none to lose.
+        queue = c.host_queue(HOST) if self.place == GHOST and self.places == 1 else c.host_queue(self.place)
+        return c.Placement(host_id=self.place, task_queue=queue)
 
     @activity.defn(name=c.SANDBOX_ACQUIRE.name)
     async def acquire(self, request: c.AcquireRequest) -> c.AcquireResult:
@@ -89,14 +117,44 @@ class World:
         if self.acquire_errors and (error := self.acquire_errors.pop(0)) is not None:
             raise error
         self.live = {request.generation}
+        host = GHOST if request.generation in self.ghostly else HOST
         lease = LeaseStatus(
             generation=request.generation,
-            host_id=HOST,
-            task_queue=c.host_queue(HOST),
+            host_id=host,
+            task_queue=BUSY_QUEUE if request.generation in self.busy else c.host_queue(host),
             sandbox_id=f"container-{request.generation}",
             image_id="sha256:image",
+            started_at="first",
         )
-        return c.AcquireResult(lease=lease, duration_ms=1)
+        return c.AcquireResult(lease=lease, duration_ms=1, image_kept=self.images_kept)
+
+    @activity.defn(name=c.SANDBOX_ASSESS.name)
+    async def assess(self, request: c.AssessRequest) -> c.AssessResult:
+        self.assessed.append(request)
+        generation = request.lease.generation
+        if generation in self.live:
+            return c.AssessResult(state="running", lease=request.lease, reason="it runs")
+        if generation in self.stopped:
+            self.stopped.discard(generation)
+            self.live = {generation}
+            lease = request.lease.model_copy(update={"started_at": "again"})
+            return c.AssessResult(state="restarted", lease=lease, reason="the container had stopped; it runs again")
+        return c.AssessResult(state="gone", lease=request.lease, reason="the container is gone")
+
+    @activity.defn(name=c.HOST_PING.name)
+    async def ping(self, request: c.PingRequest) -> c.PingResult:
+        self.pings.append(request.host_id)
+        return c.PingResult(host_id=request.host_id)
+
+    @activity.defn(name=c.IMAGE_KEEP.name)
+    async def keep_image(self, request: c.KeepImageRequest) -> c.KeepImageResult:
+        self.kept_images.append(request)
+        return c.KeepImageResult(ref="image")
+
+    @activity.defn(name=c.IMAGE_LOAD.name)
+    async def load_image(self, request: c.LoadImageRequest) -> c.LoadImageResult:
+        self.loaded.append(request)
+        return c.LoadImageResult(image_id=request.image_id, bytes=1)
 
     @activity.defn(name=c.SANDBOX_DESTROY.name)
     async def destroy(self, request: c.DestroyRequest) -> c.DestroyResult:
@@ -109,9 +167,11 @@ class World:
         index = len(self.execs)
         self.execs.append(request)
         kind, lost = OutcomeKind.EXIT, None
+        if request.attach_only:
+            return self._journal(request)
         if request.lease.generation not in self.live or index == self.lose_before_exec:
             kind, lost = OutcomeKind.NOT_RUN, "the container is gone"
-        elif index == self.lose_during_exec:
+        elif self.lose_every_exec or index in {self.lose_during_exec, self.stop_during_exec}:
             kind, lost = OutcomeKind.UNKNOWN, "the container stopped with exit code 137"
         elif self.block_exec:
             try:
@@ -120,6 +180,8 @@ class World:
                 kind = OutcomeKind.INTERRUPTED
         if lost is not None:
             self.live.discard(request.lease.generation)
+            if index == self.stop_during_exec:
+                self.stopped.add(request.lease.generation)
         outcomes = tuple(
             CommandOutcome(
                 exec_id=f"{request.exec_prefix}-i{position}",
@@ -132,10 +194,25 @@ class World:
         key = c.StoreKeys.exec_record(request.agent_uid, request.exec_prefix)
         return c.ExecResult(record_ref=key, outcomes=outcomes, lost=lost)
 
+    def _journal(self, request: c.ExecRequest) -> c.ExecResult:
+        outcomes = [
+            CommandOutcome(
+                exec_id=(name := f"{request.exec_prefix}-i{position}"),
+                command=command,
+                kind=(kind := self.journal.get(name, OutcomeKind.NOT_RUN)),
+                exit_code=0 if kind is OutcomeKind.EXIT else None,
+            )
+            for position, command in enumerate(request.commands)
+        ]
+        key = c.StoreKeys.exec_record(request.agent_uid, request.exec_prefix)
+        return c.ExecResult(record_ref=key, outcomes=tuple(outcomes))
+
     @activity.defn(name=c.SNAPSHOT_TAKE.name)
     async def take(self, request: c.SnapshotRequest) -> c.SnapshotResult:
         self.snapshots.append(request)
         if self.snapshot_errors and (error := self.snapshot_errors.pop(0)) is not None:
+            if isinstance(error, ApplicationError) and error.type == c.SANDBOX_LOST:
+                self.live.discard(request.lease.generation)
             raise error
         if request.lease.generation not in self.live:
             raise gone()

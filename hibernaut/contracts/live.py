@@ -1,0 +1,24 @@
+"""What a running `shell.exec` tells with each heartbeat."""
+
+from hibernaut.models.base import Open
+
+LIVE_TAIL = 2_000
+"""Characters of each stream's end that a heartbeat carries at most: details are kept by the server, not in history."""
+
+
+class LiveOutput(Open):
+    """The first detail of a heartbeat of `shell.exec`: which command runs, and the newest of what it wrote.
+
+    A preview: the whole is in the store. Where a tail holds no U+FFFD, its UTF-8 bytes end at `stdout_bytes`, so that
+    a reader who knows how far it has come can go on with it at once.
+    """
+
+    exec_id: str
+    command: str = ""
+    """Its first 200 characters."""
+    stdout_bytes: int = 0
+    """Bytes written so far, up to the end of `stdout`."""
+    stderr_bytes: int = 0
+    stdout: str = ""
+    """The newest text; bytes that are not UTF-8 are U+FFFD."""
+    stderr: str = ""

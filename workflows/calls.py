@@ -1,0 +1,226 @@
+"""The tool calls of a reply: each is answered, and its commands run at most once."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from hibernaut import contracts
+from hibernaut.models import AgentState as State
+from hibernaut.models import CommandOutcome, EventKind, LeaseStatus, OutcomeKind, ToolCall
+from workflows import options
+from workflows.context import Context
+from workflows.failures import code_of, finding_of, reason_of
+from workflows.inbox import EVENT_TEXT
+from workflows.ladder import Finding
+from workflows.lease import Lease
+from workflows.outcomes import all_as, not_run, shown_line, unknown
+from workflows.record import DirtyCommand
+from workflows.recovery import Loss, Recovered
+from workflows.safety import is_safe
+
+MAX_COMMANDS = 200
+"""Commands of one reply: each leaves an event, and model output is hostile input."""
+EXEC_MARGIN = timedelta(seconds=60)
+"""What an exec may take beyond the commands' own limits: the kill, the output's way to the store."""
+INLINE_COMMAND = 2_000
+"""Characters a command is cut to on its way through the history."""
+
+
+class Calls:
+    """Answers the calls of one reply after the other."""
+
+    def __init__(self, context: Context, lease: Lease) -> None:
+        """Share the agent's context and lease."""
+        self._context = context
+        self._record = context.record
+        self._lease = lease
+
+    async def answer(self, reply: contracts.ModelReply) -> None:
+        """Every call gets an answer, whatever happens: a wire with an unanswered call is stuck for good."""
+        intact = True
+        commands = 0
+        for index, call in enumerate(reply.tool_calls):
+            prefix = f"b{self._record.branch}-s{self._record.step - 1}-c{index}"
+            commands += len(call.commands)
+            if call.error is not None:
+                self._answer(call, error=call.error)
+            elif commands > MAX_COMMANDS:
+                self._answer(call, error=f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
+            elif intact and not self._record.stopping and await self._lease.ready():
+                intact = await _Run(self._context, self._lease, call, prefix, reply.segment_ref).to_the_end(self)
+            else:
+                intact = False
+                self._answer(call, outcomes=not_run(call, prefix))
+
+    def ran(self, call: ToolCall, result: contracts.ExecResult) -> None:
+        """Answer a call with what its exec found."""
+        for outcome in result.outcomes:
+            self._tell(outcome)
+        self._answer(call, record_ref=result.record_ref)
+
+    def lost(self, call: ToolCall, outcomes: tuple[CommandOutcome, ...]) -> None:
+        """Answer a call whose exec left no record."""
+        for outcome in outcomes:
+            self._tell(outcome)
+        self._answer(call, outcomes=outcomes)
+
+    def refused(self, call: ToolCall, reason: str) -> None:
+        """Answer a call that could not be carried out."""
+        self._answer(call, error=reason)
+
+    def _tell(self, outcome: CommandOutcome) -> None:
+        end = f"exit {outcome.exit_code}" if outcome.kind is OutcomeKind.EXIT else outcome.kind.value
+        self._context.journal.add(
+            EventKind.COMMAND,
+            f"$ {outcome.command[:200]} -> {end} in {outcome.duration_ms} ms",
+            **outcome.model_copy(update={"command": outcome.command[:EVENT_TEXT]}).model_dump(mode="json"),
+        )
+
+    def _answer(
+        self,
+        call: ToolCall,
+        *,
+        record_ref: str | None = None,
+        outcomes: tuple[CommandOutcome, ...] = (),
+        error: str | None = None,
+    ) -> None:
+        self._record.pending.append(
+            contracts.ToolResult(
+                call_id=call.call_id,
+                call_kind=call.kind,
+                record_ref=record_ref,
+                outcomes=outcomes,
+                error=error,
+                max_output_length=call.max_output_length,
+            )
+        )
+
+
+class _Run:
+    """One call's commands in the sandbox; asked again under the same ids until it is known what became of them."""
+
+    def __init__(self, context: Context, lease: Lease, call: ToolCall, prefix: str, segment_ref: str) -> None:
+        self._context = context
+        self._record = context.record
+        self._lease = lease
+        self._call = call
+        self._prefix = prefix
+        self._segment_ref = segment_ref
+        self._result: contracts.ExecResult | None = None
+
+    async def to_the_end(self, calls: Calls) -> bool:
+        """Run them and answer the call; False when the sandbox was lost under them."""
+        self._context.show(State.RUNNING, f"`$ {shown_line(self._call)[:120]}`")
+        self._context.exec_prefix = self._prefix
+        try:
+            return await self._until_known(calls)
+        finally:
+            self._context.exec_prefix = None
+
+    async def _until_known(self, calls: Calls) -> bool:
+        record, call = self._record, self._call
+        while True:
+            lease = record.lease
+            if lease is None:
+                raise RuntimeError("a call is about to run without a sandbox")
+            try:
+                result = self._result = await self._exec(lease)
+            except ActivityError as error:
+                finding = finding_of(error)
+                if finding is Finding.FAILED:
+                    return self._failed(calls, error)
+                loss = Loss(reason_of(error), finding, lease.generation, uncertain=self._every())
+            else:
+                finished, uncertain = self._split(result.outcomes)
+                if result.lost is None:
+                    record.dirty += [*finished, *uncertain]
+                    calls.ran(call, self._named(result))
+                    self._lease.begin_snapshot(f"$ {shown_line(call)}")
+                    return True
+                loss = Loss(result.lost, Finding.LOST, lease.generation, finished, uncertain)
+            loss.collect = self._collect
+            if await self._lease.recover(loss) is not Recovered.INTACT:
+                if self._result is not None:
+                    calls.ran(call, self._named(self._result))
+                else:
+                    calls.lost(call, unknown(call, self._prefix))
+                return False
+
+    async def _collect(self) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]:
+        """Ask the journal of a restarted container: what finished there, and what stays uncertain."""
+        lease = self._record.lease
+        if lease is None:
+            return (), self._every()
+        self._result = await self._exec(lease, attach_only=True)
+        return self._split(self._result.outcomes)
+
+    async def _exec(self, lease: LeaseStatus, *, attach_only: bool = False) -> contracts.ExecResult:
+        record, spec, call = self._record, self._context.spec, self._call
+        timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
+        shown = shown_line(call)
+        handle = options.start(
+            contracts.SHELL_EXEC,
+            contracts.ExecRequest(
+                agent_uid=record.uid,
+                lease=lease,
+                exec_prefix=self._prefix,
+                call_id=call.call_id,
+                commands=call.commands,
+                segment_ref=self._segment_ref if call.cut else None,
+                timeout_ms=timeout_ms,
+                max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
+                max_output_bytes=spec.max_output_bytes,
+                attach_only=attach_only,
+            ),
+            summary=f"recover: what became of $ {shown}" if attach_only else f"$ {shown}",
+            task_queue=lease.task_queue,
+            start_to_close=timedelta(milliseconds=timeout_ms * len(call.commands)) + EXEC_MARGIN,
+        )
+        await workflow.wait_condition(lambda: handle.done() or record.stopping)
+        if not handle.done():
+            handle.cancel()
+        return await handle
+
+    def _failed(self, calls: Calls, error: ActivityError) -> bool:
+        """The activity itself failed for good: its commands may or may not have run."""
+        call, record, reason = self._call, self._record, reason_of(error)
+        if code_of(error) == contracts.INVALID_COMMAND:
+            calls.refused(call, reason)
+            return True
+        kind = self._stopped if record.stopping else OutcomeKind.UNKNOWN
+        record.dirty += self._every()
+        calls.lost(call, all_as(call, self._prefix, kind))
+        record.pending.append(contracts.Note(text=f"[hibernaut] The shell failed: {reason}."))
+        self._lease.begin_snapshot("after a failed exec")
+        return True
+
+    @property
+    def _stopped(self) -> OutcomeKind:
+        """What to call the end of a command that was stopped: an activity cannot know why it was cancelled."""
+        return OutcomeKind.CANCELLED if self._record.closing else OutcomeKind.INTERRUPTED
+
+    def _named(self, result: contracts.ExecResult) -> contracts.ExecResult:
+        outcomes = tuple(
+            outcome.model_copy(update={"kind": self._stopped}) if outcome.kind is OutcomeKind.INTERRUPTED else outcome
+            for outcome in result.outcomes
+        )
+        return result.model_copy(update={"outcomes": outcomes})
+
+    def _split(self, outcomes: Iterable[CommandOutcome]) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]:
+        """The commands that ran to an end, and those of which that is not known."""
+        finished: list[DirtyCommand] = []
+        uncertain: list[DirtyCommand] = []
+        for outcome in outcomes:
+            if outcome.kind is not OutcomeKind.NOT_RUN:
+                (uncertain if outcome.kind is OutcomeKind.UNKNOWN else finished).append(self._dirty(outcome.command))
+        return finished, uncertain
+
+    def _every(self) -> Sequence[DirtyCommand]:
+        return [self._dirty(command) for command in self._call.commands]
+
+    def _dirty(self, command: str) -> DirtyCommand:
+        whole = not self._call.cut or len(command) < INLINE_COMMAND
+        marked = self._call.retry_safe or is_safe(command, self._context.spec.retry_safe)
+        return DirtyCommand.of(command, safe=whole and marked)
