@@ -17,12 +17,14 @@ from activities.records import ExecRecord, ExecutedCommand
 from hibernaut.contracts import Instructions, NewItem, Note, ToolResult, UserMessage
 from hibernaut.models import OutcomeKind
 
+EXIT_CANCELLED = 250
 EXIT_INTERRUPTED = 251
 EXIT_UNKNOWN = 252
 EXIT_NOT_RUN = 253
 EXIT_INVALID_CALL = 254
 
 _SPECIAL: dict[OutcomeKind, tuple[int, str]] = {
+    OutcomeKind.CANCELLED: (EXIT_CANCELLED, "cancelled: the command was stopped because the agent was to end"),
     OutcomeKind.INTERRUPTED: (EXIT_INTERRUPTED, "interrupted: the command was stopped before it ended"),
     OutcomeKind.UNKNOWN: (
         EXIT_UNKNOWN,
@@ -50,7 +52,9 @@ async def _render(item: NewItem, store: ObjectStore) -> list[Item]:
         case UserMessage():
             return [message("user", await _text(item.text, item.text_ref, store))]
         case Note():
-            return [message("developer", item.text)]
+            # For programs that read the transcript, the report follows in the schema of `docs/recovery.md`.
+            report = f"\n{item.report.model_dump_json()}" if item.report else ""
+            return [message("developer", f"{item.text}{report}")]
         case ToolResult():
             return [await _tool_result(item, store)]
 

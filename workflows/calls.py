@@ -146,6 +146,8 @@ class _Run:
                     calls.ran(call, self._named(self._result))
                 else:
                     calls.lost(call, unknown(call, self._prefix))
+                if record.dirty:
+                    self._lease.begin_snapshot("after recovery")
                 return False
 
     async def _collect(self) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]:

@@ -82,6 +82,7 @@ class Context:
             exec_prefix=self.exec_prefix,
             generation=record.generation,
             lease=record.lease,
+            acquiring=record.acquiring,
             snapshot=record.snapshot,
             snapshots=record.snapshots,
             recoveries=record.recoveries,

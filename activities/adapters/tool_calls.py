@@ -43,6 +43,18 @@ class ShellArguments(BaseModel):
     ] = None
 
 
+class FunctionArguments(ShellArguments):
+    """The same with what only a function tool has room for."""
+
+    safe_to_retry: Annotated[
+        bool,
+        Field(
+            description="Whether these commands may be run a second time, should the computer be lost after they ran: "
+            "true for what only reads, or ends the same when done twice."
+        ),
+    ] = False
+
+
 FUNCTION_TOOL: Json = {
     "type": "function",
     "function": {
@@ -51,7 +63,7 @@ FUNCTION_TOOL: Json = {
             "Run shell commands on your computer. Files, installed packages, the working directory and exported "
             "variables persist from command to command. Returns stdout, stderr and exit code of each command."
         ),
-        "parameters": ShellArguments.model_json_schema(),
+        "parameters": FunctionArguments.model_json_schema(),
     },
 }
 
@@ -150,7 +162,7 @@ def _function_call(item: Json) -> ToolCall:
     if name != SHELL:
         error = f"There is no tool named {name[:100]!r}. The only tool is {SHELL!r}, with arguments {_EXPECTED}."
         return ToolCall(call_id=call_id, kind="function_call", error=error)
-    arguments, error = _checked(lambda: ShellArguments.model_validate_json(item["arguments"]))
+    arguments, error = _checked(lambda: FunctionArguments.model_validate_json(item["arguments"]))
     return _call(call_id, "function_call", arguments, error, None)
 
 
@@ -163,6 +175,7 @@ def _call(call_id: str, kind: str, arguments: ShellArguments | None, error: str 
         commands=tuple(arguments.commands),
         timeout_ms=arguments.timeout_ms,
         max_output_length=arguments.max_output_length,
+        retry_safe=isinstance(arguments, FunctionArguments) and arguments.safe_to_retry,
     )
 
 

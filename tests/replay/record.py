@@ -1,12 +1,13 @@
-"""Records the histories that `test_replay.py` replays: `python -m tests.replay.record`.
+"""Records the histories that `test_replay.py` replays: `python -m tests.replay.record SCENARIO ...`.
 
 Record anew only for a new scenario, or a change that is versioned: an old history is a sleeping agent of an old
 release.
 """
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from hibernaut import contracts as c
-from hibernaut.models import AgentState
+from hibernaut.models import AgentState, OutcomeKind
 from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
 from tests.workflows.world import HOST, World, say, shell
 from workers.registry import WORKFLOWS, workflow_runner
@@ -90,11 +91,31 @@ async def steered(rig: Rig) -> Agent:
     return agent
 
 
-SCENARIOS: tuple[Callable[[Rig], Awaitable[Agent]], ...] = (plain, recovery, sleeping, steered)
+async def climbed(rig: Rig) -> Agent:
+    """A container restarted in place, one lost and its safe command replayed, a host that is gone, an image kept."""
+    rig.world.script = [shell("1"), shell("make"), say("one"), shell("2"), say("two")]
+    rig.world.images_kept = False
+    rig.world.stop_during_exec = 0
+    rig.world.journal = {"b0-s0-c0-i0": OutcomeKind.UNKNOWN}
+    rig.world.lose_during_exec = 2
+    agent = await rig.start(recovery="replay", retry_safe=["make"])
+    await rig.ask(agent, "go")
+    rig.world.ghostly = {3}
+    await rig.order(agent, "hibernate")
+    await rig.until(agent, state=AgentState.HIBERNATED)
+    ticket = await rig.send(agent, "go on")
+    for _ in range(30):
+        with contextlib.suppress(AssertionError):
+            await rig.answer(agent, ticket.message_id)
+            break
+    return agent
 
 
-async def record() -> None:
-    """Run every scenario on a real server and write the history of each of its runs."""
+SCENARIOS: tuple[Callable[[Rig], Awaitable[Agent]], ...] = (plain, recovery, sleeping, steered, climbed)
+
+
+async def record(wanted: Collection[str]) -> None:
+    """Run the scenarios of these names on a real server and write the history of each of their runs."""
     HISTORIES.mkdir(exist_ok=True)
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(TEMPORAL),
@@ -103,6 +124,9 @@ async def record() -> None:
     )
     async with environment:
         for scenario in SCENARIOS:
+            name = str(getattr(scenario, "__name__", "scenario"))
+            if name not in wanted:
+                continue
             world = World()
             activities = list(world.activities())
             client = environment.client
@@ -115,10 +139,11 @@ async def record() -> None:
                     workflow_runner=workflow_runner(),
                 ),
                 Worker(client, task_queue=c.host_queue(HOST), activities=activities),
+                Worker(client, task_queue=c.control_queue(HOST), activities=activities),
                 Worker(client, task_queue=c.PLACEMENT_QUEUE, activities=activities),
             ):
                 agent = await scenario(Rig(environment, world))
-                await _write(environment, agent.id, str(getattr(scenario, "__name__", "scenario")))
+                await _write(environment, agent.id, name)
 
 
 async def _write(environment: WorkflowEnvironment, agent_id: str, name: str) -> None:
@@ -132,4 +157,4 @@ async def _write(environment: WorkflowEnvironment, agent_id: str, name: str) -> 
 
 
 if __name__ == "__main__":
-    asyncio.run(record())
+    asyncio.run(record(sys.argv[1:]))
