@@ -120,7 +120,7 @@ class AgentRecord(BaseModel):
     @field_validator("dirty", mode="before")
     @classmethod
     def _heads(cls, value: object) -> object:
-        """Runs before 0.2 carried the heads alone."""
+        """Older runs carried the heads alone."""
         if not isinstance(value, list):
             return value
         items = cast("list[object]", value)

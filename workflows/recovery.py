@@ -144,7 +144,7 @@ class Recovery:
             Rung.RELOCATE: lambda: self._relocate(loss),
             Rung.REPLAY: lambda: self._replay(loss, lost),
         }
-        # Agents born before 0.2 replaced every lost container: their histories know no assess.
+        # Older runs replaced every lost container: their histories know no assess.
         rung = first(loss.finding) if record.lease and workflow.patched("assess") else Rung.PLACE
         while rung not in {Rung.TELL, Rung.GO_ON}:
             rung = await climb(rung, steps, taken)
