@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
-.PHONY: help setup venv demo test test-slow check lint format types layers up down status bench lock wheel clean
+.PHONY: help setup venv demo test test-slow chaos chaos-ci check lint format types layers up down status bench lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ test: setup ## the tests but the slow ones (ARGS="-k name" narrows)
 
 test-slow: setup ## the slow tests
 	@$(PYTEST) -m slow --timeout 900 $(ARGS)
+
+chaos: setup ## break everything that can break, three times each, and a long random run (CHAOS_SEED, CHAOS_STEPS)
+	@CHAOS_RUNS=$${CHAOS_RUNS:-3} CHAOS_STEPS=$${CHAOS_STEPS:-100} $(PYTEST) tests/chaos -m chaos $(ARGS)
+
+chaos-ci: setup ## the same in short: each fault once, a random run of 20 steps
+	@$(PYTEST) tests/chaos -m chaos $(ARGS)
 
 check: lint types layers test ## what must pass before a change lands: lint, types, layers, test
 

@@ -10,7 +10,7 @@
     │   ├── StoreAccessDenied       credentials are missing, wrong or too narrow
     │   └── StoreUnavailable        unreachable, timed out or overloaded; worth a retry
     ├── SandboxError                a container could not be created, used or removed
-    │   ├── SandboxLost             the container of the lease is gone or stopped
+    │   ├── SandboxLost             the container of the lease is gone, stopped or restarted
     │   ├── ImageNotFound           the image is neither on the host nor to be pulled
     │   ├── SandboxRefused          the Docker daemon rejects the spec
     │   ├── SandboxUnavailable      the Docker daemon does not answer; worth a retry
@@ -27,6 +27,7 @@
         ├── SnapshotNotFound        no snapshot under this reference, nor an earlier one
         ├── SnapshotDamaged         bytes of a snapshot do not match their digests
         ├── SnapshotConflict        another snapshot already bears this number
+        ├── SnapshotFenced          a later generation of the sandbox has taken over
         ├── ImageMismatch           the container's image is not the snapshot's
         ├── PathEscape              a path would leave the container's root
         ├── FileNotInSnapshot       the path does not exist in the snapshot
@@ -41,7 +42,10 @@ the message says what failed, where, and how to mend it. No message holds a secr
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from activities.ports.sandbox import CommandEnd
 
 
 class HibernautActivityError(Exception):
@@ -129,6 +133,10 @@ class SnapshotConflict(SnapshotError):
     """Another snapshot, of another parent or generation, already bears this number."""
 
 
+class SnapshotFenced(SnapshotError):
+    """A later generation of the agent's sandbox has taken over, or the agent is gone: this one writes no more."""
+
+
 class ImageMismatch(SnapshotError):
     """The container's image is not the one the snapshot is a delta of."""
 
@@ -170,14 +178,16 @@ class SandboxError(HibernautActivityError):
 
 
 class SandboxLost(SandboxError):
-    """The container of the lease is gone or stopped."""
+    """The container of the lease is gone, stopped, or was restarted."""
 
     retryable = False
 
-    def __init__(self, message: str, *, started: bool = False) -> None:
+    def __init__(self, message: str, *, started: bool = False, end: CommandEnd | None = None) -> None:
         super().__init__(message)
         self.started = started
         """Whether a command may have been running in it."""
+        self.end = end
+        """What became of the command that was asked for, when the container was restarted and its journal knows."""
 
 
 class ImageNotFound(SandboxError):

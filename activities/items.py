@@ -125,15 +125,23 @@ def function_output(call_id: str, commands: Sequence[ExecutedCommand], error: st
 
 
 def _native_command(command: ExecutedCommand) -> dict[str, Any]:
+    lines: list[str] = []
     if command.kind is OutcomeKind.TIMEOUT:
-        return _native(command.stdout, command.stderr, {"type": "timeout"})
-    if command.kind is OutcomeKind.EXIT and command.exit_code is not None:
-        return _native(command.stdout, command.stderr, {"type": "exit", "exit_code": command.exit_code})
-    # An exit without a code was not seen to its end.
-    code, line = _SPECIAL.get(command.kind, _SPECIAL[OutcomeKind.UNKNOWN])
-    gap = "" if not command.stderr or command.stderr.endswith("\n") else "\n"
-    stderr = f"{command.stderr}{gap}[hibernaut] {line}\n"
-    return _native(command.stdout, stderr, {"type": "exit", "exit_code": code})
+        outcome: dict[str, Any] = {"type": "timeout"}
+    elif command.kind is OutcomeKind.EXIT and command.exit_code is not None:
+        outcome = {"type": "exit", "exit_code": command.exit_code}
+    else:
+        # An exit without a code was not seen to its end.
+        code, line = _SPECIAL.get(command.kind, _SPECIAL[OutcomeKind.UNKNOWN])
+        lines.append(line)
+        outcome = {"type": "exit", "exit_code": code}
+    if command.detail:
+        lines.append(command.detail)
+    if command.background:
+        lines.append(f"still running in the background: {', '.join(command.background)}")
+    gap = "" if not lines or not command.stderr or command.stderr.endswith("\n") else "\n"
+    told = "".join(f"[hibernaut] {line}\n" for line in lines)
+    return _native(command.stdout, f"{command.stderr}{gap}{told}", outcome)
 
 
 def _native(stdout: str, stderr: str, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def _native(stdout: str, stderr: str, outcome: dict[str, Any]) -> dict[str, Any]
 
 
 def _function_command(command: ExecutedCommand) -> dict[str, Any]:
-    return {
+    answer: dict[str, Any] = {
         "stdout": command.stdout,
         "stderr": command.stderr,
         "exit_code": command.exit_code if command.kind is OutcomeKind.EXIT else None,
@@ -150,6 +158,11 @@ def _function_command(command: ExecutedCommand) -> dict[str, Any]:
         "truncated": command.truncated,
         "duration_ms": command.duration_ms,
     }
+    if command.detail:
+        answer["detail"] = command.detail
+    if command.background:
+        answer["background"] = list(command.background)
+    return answer
 
 
 def _function(call_id: str, answer: dict[str, Any]) -> Item:

@@ -19,7 +19,7 @@ class ExecutedCommand(Open):
     exit_code: int | None = None
     """None unless `kind` is exit."""
     stdout: str = ""
-    """Trimmed to head and tail; the whole is in the store under the exec id."""
+    """Trimmed to head and tail; the whole is in the store, in pieces, under the exec id."""
     stderr: str = ""
     truncated: bool = False
     """Whether stdout or stderr was trimmed."""
@@ -27,6 +27,10 @@ class ExecutedCommand(Open):
     """Bytes the command wrote, before trimming."""
     stderr_bytes: int = 0
     duration_ms: int = 0
+    background: tuple[str, ...] = ()
+    """Processes it left running, each `PID NAME`."""
+    detail: str = ""
+    """What is known beyond the kind."""
 
     @classmethod
     def from_outcome(cls, outcome: CommandOutcome) -> "ExecutedCommand":
@@ -42,6 +46,8 @@ class ExecutedCommand(Open):
             stdout_bytes=outcome.stdout_bytes,
             stderr_bytes=outcome.stderr_bytes,
             duration_ms=outcome.duration_ms,
+            background=outcome.background,
+            detail=outcome.detail,
         )
 
 

@@ -6,6 +6,7 @@ from temporalio import activity
 
 from activities.errors import HibernautActivityError
 from activities.heartbeat import beating
+from activities.images import is_kept
 from activities.ports.sandbox import Sandboxes, SandboxIdentity
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
@@ -44,8 +45,16 @@ class PlacementActivities:
 class SandboxActivities:
     """Runs on a sandbox host's own queue."""
 
-    def __init__(self, host_id: str, sandboxes: Sandboxes, snapshots: SnapshotEngine, store: ObjectStore) -> None:
-        """Use this host's sandboxes."""
+    def __init__(
+        self,
+        host_id: str,
+        sandboxes: Sandboxes,
+        snapshots: SnapshotEngine,
+        store: ObjectStore,
+        lease_seconds: float,
+    ) -> None:
+        """Use this host's sandboxes; `lease_seconds` is how long it goes on without contact with Temporal."""
+        self._lease_seconds = lease_seconds
         self._host_id = host_id
         self._sandboxes = sandboxes
         self._snapshots = snapshots
@@ -55,13 +64,17 @@ class SandboxActivities:
     async def acquire(self, request: AcquireRequest) -> AcquireResult:
         """Create and start the container of a generation; a retry replaces what an earlier attempt left half-made.
 
+        From here on no earlier generation of the agent can write a snapshot, wherever it may still run.
+
         Raises:
+            SnapshotFenced: A later generation was acquired meanwhile.
             ImageNotFound: The image is neither here nor to be pulled.
             SandboxRefused: The daemon rejects the spec.
             SandboxUnavailable: The daemon does not answer.
         """
         begun = time.monotonic()
         async with beating():
+            await self._snapshots.claim(agent_uid=request.agent_uid, generation=request.generation)
             container = await self._sandboxes.acquire(
                 SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
                 request.spec,
@@ -71,6 +84,7 @@ class SandboxActivities:
                 await self._snapshots.prepare(
                     container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
                 )
+                kept = await is_kept(self._store, container.image_id)
             except HibernautActivityError:
                 await self._sandboxes.destroy(request.agent_uid, request.generation)
                 raise
@@ -80,8 +94,11 @@ class SandboxActivities:
             task_queue=host_queue(self._host_id),
             sandbox_id=container.sandbox_id,
             image_id=container.image_id,
+            started_at=container.started_at,
+            lease_seconds=self._lease_seconds,
         )
-        return AcquireResult(lease=lease, duration_ms=int((time.monotonic() - begun) * 1000))
+        duration_ms = int((time.monotonic() - begun) * 1000)
+        return AcquireResult(lease=lease, duration_ms=duration_ms, image_kept=kept)
 
     @activity.defn(name=SANDBOX_DESTROY.name)
     async def destroy(self, request: DestroyRequest) -> DestroyResult:

@@ -1,27 +1,25 @@
 """shell.exec: the commands of one tool call, in order, each at most once."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import BinaryIO
 
 from temporalio import activity
 
-from activities.errors import SandboxLost
-from activities.heartbeat import Pulse, beating
+from activities.errors import SandboxLost, StoreError
+from activities.heartbeat import INTERVAL_S, Pulse, beating
+from activities.output_log import STREAMS, OutputLog, Tail
 from activities.ports.sandbox import CommandEnd, CommandRequest, Sandboxes
 from activities.ports.store import ObjectStore
 from activities.records import ExecRecord, ExecutedCommand, OutputWindow
 from activities.transcript import Transcript
-from hibernaut.contracts import SHELL_EXEC, ExecRequest, ExecResult, StoreKeys
+from hibernaut.contracts import SHELL_EXEC, ExecRequest, ExecResult, LiveOutput, StoreKeys
 from hibernaut.models import CommandOutcome, OutcomeKind
 
 COMMAND_HEAD = 2_000
 OUTPUT_HEAD = 300
-SPOOL_BYTES = 4 << 20
-"""Output kept in memory before it goes to a temporary file on its way to the store."""
-PIECE = 1 << 20
+LIVE_COMMAND = 200
 
 
 class ShellActivities:
@@ -48,22 +46,11 @@ class ShellActivities:
             commands = await self._transcript.commands_of(request.segment_ref, request.call_id)
         work = _Work(self._sandboxes, self._store, request)
         executed: list[ExecutedCommand] = []
-        lost: str | None = None
-        interrupted = False
         async with beating() as pulse:
             for index, command in enumerate(commands):
-                exec_id = f"{request.exec_prefix}-i{index}"
-                if lost is not None or interrupted:
-                    # An earlier attempt of this activity may have come further than this one can see.
-                    seen = lost is None or activity.info().attempt == 1
-                    kind = OutcomeKind.NOT_RUN if seen else OutcomeKind.UNKNOWN
-                    executed.append(ExecutedCommand(exec_id=exec_id, command=command, kind=kind))
-                    continue
-                done, lost = await work.run(exec_id, command, pulse)
-                interrupted = done.kind is OutcomeKind.INTERRUPTED
-                executed.append(done)
+                executed.append(await work.run(f"{request.exec_prefix}-i{index}", command, pulse))
             record_ref = await self._keep(request, executed)
-        return ExecResult(record_ref=record_ref, outcomes=tuple(_outcome(done) for done in executed), lost=lost)
+        return ExecResult(record_ref=record_ref, outcomes=tuple(_outcome(done) for done in executed), lost=work.lost)
 
     async def _keep(self, request: ExecRequest, executed: Iterable[ExecutedCommand]) -> str:
         ref = StoreKeys.exec_record(request.agent_uid, request.exec_prefix)
@@ -87,51 +74,119 @@ class _Work:
         self._store = store
         self._request = request
         self._cancelled = False
+        self._interrupted = False
+        self._gone = False
+        self.lost: str | None = None
+        """Why the sandbox is gone, or what ran in it, when it is."""
 
-    async def run(self, exec_id: str, command: str, pulse: Pulse) -> tuple[ExecutedCommand, str | None]:
-        """One command to its end; and why the sandbox is gone, when it is."""
-        request = self._request
-        pulse.say(f"$ {command[:200]}")
-        with (
-            tempfile.SpooledTemporaryFile(SPOOL_BYTES) as out,
-            tempfile.SpooledTemporaryFile(SPOOL_BYTES) as err,
-        ):
-            windows = {
-                "stdout": OutputWindow(request.max_output_length),
-                "stderr": OutputWindow(request.max_output_length),
-            }
-            spools = {"stdout": out, "stderr": err}
-
-            def sink(stream: str, data: bytes) -> None:
-                windows[stream].feed(data)
-                spools[stream].write(data)
-
-            running = asyncio.create_task(
-                self._sandboxes.run(
-                    request.lease.sandbox_id,
-                    CommandRequest(exec_id=exec_id, command=command, timeout_ms=request.timeout_ms),
-                    sink,
-                    lambda: self._cancelled,
-                )
-            )
-            try:
-                end = await self._to_the_end(running)
-            except SandboxLost as error:
-                # An earlier attempt of this activity may have started what this one finds no trace of.
-                started = error.started or activity.info().attempt > 1
-                kind = OutcomeKind.UNKNOWN if started else OutcomeKind.NOT_RUN
-                return ExecutedCommand(exec_id=exec_id, command=command, kind=kind), str(error)
-            stdout, cut_out = windows["stdout"].render()
-            stderr, cut_err = windows["stderr"].render()
-            for name, text, cut in (("stdout", stdout, cut_out), ("stderr", stderr, cut_err)):
-                # What the record shows whole needs no object of its own; bytes that are no text are not shown whole.
-                if cut or "\ufffd" in text:
-                    key = StoreKeys.exec_stream(request.agent_uid, exec_id, name)
-                    await self._store.put_stream(key, _pieces(spools[name]))
-        done = ExecutedCommand(
+    async def run(self, exec_id: str, command: str, pulse: Pulse) -> ExecutedCommand:
+        """One command to its end, or what is known of it when no more is to be started."""
+        # An earlier attempt of this activity may have come further than this one can see.
+        first = activity.info().attempt == 1
+        if self._gone or (self._interrupted and first):
+            kind = OutcomeKind.NOT_RUN if first else OutcomeKind.UNKNOWN
+            return ExecutedCommand(exec_id=exec_id, command=command, kind=kind)
+        output = _Output(self._store, self._request, exec_id, command)
+        asked = CommandRequest(
             exec_id=exec_id,
             command=command,
-            kind=OutcomeKind(end.kind),
+            timeout_ms=self._request.timeout_ms,
+            started_at=self._request.lease.started_at,
+            max_output_bytes=self._request.max_output_bytes,
+            attach_only=self._request.attach_only or self.lost is not None or self._interrupted,
+        )
+        try:
+            async with output.live(pulse):
+                end = await self._to_the_end(asked, output)
+        except SandboxLost as error:
+            self.lost = self.lost or str(error)
+            if error.end is None:
+                self._gone = True
+                # What came before it went is all there will ever be.
+                kind = OutcomeKind.UNKNOWN if error.started or not first else OutcomeKind.NOT_RUN
+                return await output.kept(CommandEnd(kind, None, 0, *output.sizes))
+            # It was restarted: its journal knows what became of this command, and of those after it.
+            end = error.end
+        # One that wrote too much was ended for its own sake: those after it run.
+        ended = end.kind is OutcomeKind.INTERRUPTED and not end.detail
+        self._interrupted = self._interrupted or self._cancelled or ended
+        return await output.kept(end)
+
+    async def _to_the_end(self, asked: CommandRequest, output: "_Output") -> CommandEnd:
+        running = asyncio.create_task(
+            self._sandboxes.run(self._request.lease.sandbox_id, asked, output.feed, lambda: self._cancelled)
+        )
+        while True:
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                if running.done():
+                    raise
+                details = activity.cancellation_details()
+                if details is not None and details.cancel_requested and not activity.is_worker_shutdown():
+                    # The workflow wants the command ended and its partial output kept.
+                    self._cancelled = True
+                    continue
+                # The worker shuts down, or another attempt has taken this one's place: the command runs on for it.
+                running.cancel()
+                raise
+            finally:
+                if not running.done() and not self._cancelled:
+                    running.cancel()
+
+
+class _Output:
+    """What one command writes: trimmed for the model, its newest for the heartbeat, the whole for the store."""
+
+    def __init__(self, store: ObjectStore, request: ExecRequest, exec_id: str, command: str) -> None:
+        self._exec_id, self._command = exec_id, command
+        self._windows = {name: OutputWindow(request.max_output_length) for name in STREAMS}
+        self._tails = {name: Tail() for name in STREAMS}
+        self._log = OutputLog(store, request.agent_uid, exec_id)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of stdout and stderr seen so far."""
+        return self._windows["stdout"].total, self._windows["stderr"].total
+
+    async def feed(self, stream: str, data: bytes) -> None:
+        """Take the next bytes of a stream."""
+        self._windows[stream].feed(data)
+        self._tails[stream].feed(data)
+        await self._log.write(stream, data)
+
+    @asynccontextmanager
+    async def live(self, pulse: Pulse) -> AsyncGenerator[None]:
+        """Tell the newest output with every heartbeat, and keep writing what came to the store, during the block."""
+        self._say(pulse)
+
+        async def tell() -> None:
+            while True:
+                await asyncio.sleep(INTERVAL_S)
+                self._say(pulse)
+                # While the store does not answer the command runs on: what is pending is written later.
+                with suppress(StoreError):
+                    await self._log.tick()
+
+        telling = asyncio.create_task(tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+
+    async def kept(self, end: CommandEnd) -> ExecutedCommand:
+        """The record of the command, once what the record does not show whole is in the store."""
+        stdout, cut_out = self._windows["stdout"].render()
+        stderr, cut_err = self._windows["stderr"].render()
+        shown = {"stdout": (stdout, cut_out), "stderr": (stderr, cut_err)}
+        # Bytes that are no text are not shown whole.
+        await self._log.finish(wanted=tuple(name for name, (text, cut) in shown.items() if cut or "\ufffd" in text))
+        return ExecutedCommand(
+            exec_id=self._exec_id,
+            command=self._command,
+            kind=end.kind,
             exit_code=end.exit_code,
             stdout=stdout,
             stderr=stderr,
@@ -139,22 +194,23 @@ class _Work:
             stdout_bytes=end.stdout_bytes,
             stderr_bytes=end.stderr_bytes,
             duration_ms=end.duration_ms,
+            background=end.background,
+            detail=end.detail,
         )
-        return done, None
 
-    async def _to_the_end(self, running: "asyncio.Task[CommandEnd]") -> CommandEnd:
-        while True:
-            try:
-                return await asyncio.shield(running)
-            except asyncio.CancelledError:
-                if running.done():
-                    raise
-                # The workflow wants the command ended and its partial output kept; a worker that shuts down
-                # leaves it running for the next attempt to attach to.
-                if activity.is_worker_shutdown():
-                    running.cancel()
-                    raise
-                self._cancelled = True
+    def _say(self, pulse: Pulse) -> None:
+        stdout, out_at = self._tails["stdout"].read()
+        stderr, err_at = self._tails["stderr"].read()
+        pulse.say(
+            LiveOutput(
+                exec_id=self._exec_id,
+                command=self._command[:LIVE_COMMAND],
+                stdout_bytes=out_at,
+                stderr_bytes=err_at,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        )
 
 
 def _outcome(done: ExecutedCommand) -> CommandOutcome:
@@ -169,10 +225,6 @@ def _outcome(done: ExecutedCommand) -> CommandOutcome:
         stderr_bytes=done.stderr_bytes,
         truncated=done.truncated,
         duration_ms=done.duration_ms,
+        background=done.background,
+        detail=done.detail,
     )
-
-
-async def _pieces(spool: "tempfile.SpooledTemporaryFile[bytes] | BinaryIO") -> AsyncIterator[bytes]:
-    spool.seek(0)
-    while piece := await asyncio.to_thread(spool.read, PIECE):
-        yield piece

@@ -3,9 +3,15 @@
 import sys
 from collections.abc import Callable, Mapping
 
-from benchmarks import bench_peer_steps, bench_steps
+from benchmarks import bench_exec, bench_faults, bench_overlap, bench_peer_steps, bench_steps
 
-BENCHMARKS: Mapping[str, Callable[[], None]] = {"steps": bench_steps.main, "peer-steps": bench_peer_steps.main}
+BENCHMARKS: Mapping[str, Callable[[], None]] = {
+    "steps": bench_steps.main,
+    "peer-steps": bench_peer_steps.main,
+    "exec": bench_exec.main,
+    "overlap": bench_overlap.main,
+    "faults": bench_faults.main,
+}
 """In the order in which they run: `peer-steps` adds to the results of `steps`."""
 
 

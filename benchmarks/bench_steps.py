@@ -56,7 +56,7 @@ class StepCost:
     """Bytes."""
 
 
-async def _history(client: Client, agent_id: str) -> list[HistoryEvent]:
+async def history_of(client: Client, agent_id: str) -> list[HistoryEvent]:
     """Every event of every run, oldest first."""
     runs = [found async for found in client.list_workflows(f"WorkflowId = '{agent_id}'")]
     events: list[HistoryEvent] = []
@@ -143,7 +143,7 @@ async def measure() -> None:
                 await agent.send(BURST, timeout=1200)
                 events = [event async for event in agent.events(follow=False)]
                 await agent.close()
-                costs = _costs(await _history(temporal, "bench-steps"))
+                costs = _costs(await history_of(temporal, "bench-steps"))
     _report(costs, _overheads(events), first)
 
 

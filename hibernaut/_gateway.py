@@ -65,7 +65,7 @@ class GatewayClient:
     def _pool(self) -> httpx2.AsyncClient:
         if self._url is None:
             raise GatewayNotConfigured(
-                "Files, long answers and older events come through the HTTP gateway, and its address is not known.",
+                "Files, command output and older events come through the HTTP gateway, and its address is not known.",
                 hint="Set HIBERNAUT_GATEWAY_URL and HIBERNAUT_GATEWAY_TOKEN, or start the stack with `make up`.",
             )
         if self._client is None:

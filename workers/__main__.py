@@ -11,6 +11,7 @@ import workflows
 from activities.errors import HibernautActivityError
 from hibernaut.errors import HibernautError
 from workers.settings import CHECKOUT, Settings
+from workers.watchdog.spawn import guarded
 from workers.worker import connect, running
 
 
@@ -27,7 +28,7 @@ async def _serve() -> None:
         raise HibernautError(
             f"Temporal does not answer at {connection.address} (namespace {connection.namespace}): {error}"
         ) from error
-    async with running(settings, client):
+    async with guarded(settings), running(settings, client):
         logging.getLogger(__name__).info(
             "worker %s runs against %s, namespace %s", settings.host_id, settings.connection.address, client.namespace
         )

@@ -5,8 +5,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workflows.agent import AgentWorkflow
 from workflows.delete import DeleteAgentWorkflow
+from workflows.housekeeping import HousekeepingWorkflow
 
-WORKFLOWS: tuple[type, ...] = (AgentWorkflow, DeleteAgentWorkflow)
+WORKFLOWS: tuple[type, ...] = (AgentWorkflow, DeleteAgentWorkflow, HousekeepingWorkflow)
 
 _PASSED = ("hibernaut", "pydantic", "pydantic_core", "annotated_types")
 """Modules without state of their own: imported once, not once per workflow."""

@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -55,10 +55,43 @@ def _parse_listen(value: object) -> object:
     return Listen.parse(value) if isinstance(value, str) else value
 
 
-class Settings(BaseModel):
-    """What the environment says; each field's alias is its variable."""
+class HostSettings(BaseModel):
+    """What the environment says of a sandbox host; each field's alias is its variable."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    host_id: str = Field(default_factory=_host_id, alias="HIBERNAUT_HOST_ID")
+    """Names this sandbox host and its task queue; the host name by default."""
+    home: Path = Field(default=CHECKOUT / ".hibernaut", alias="HIBERNAUT_HOME")
+    """Where the host's worker and watchdog meet, and where large files are put down for a moment."""
+    docker_host: str | None = Field(default=None, alias="HIBERNAUT_DOCKER_HOST")
+    """The Docker daemon's URL (`unix:///run/other.sock`); by default as DOCKER_HOST says, else its usual socket."""
+    lease_seconds: float = Field(default=20.0, ge=2.0, le=3600.0, alias="HIBERNAUT_LEASE_SECONDS")
+    """Seconds without contact with Temporal after which the host's watchdog freezes its sandboxes."""
+
+    @field_validator("host_id")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if HOST_ID.fullmatch(value) is None:
+            raise ValueError(f"must be 1 to 100 of the characters A-Z a-z 0-9 . _ -, not {value!r}")
+        return value
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read and check everything.
+
+        Raises:
+            InvalidSettings: with a line for every variable that cannot be used.
+        """
+        env = os.environ if environ is None else environ
+        try:
+            return cls.model_validate({name: value for name, value in env.items() if value})
+        except ValidationError as error:
+            raise _unusable(explain(error, cls)) from None
+
+
+class Settings(HostSettings):
+    """All that a worker or gateway is told."""
 
     connection: Connection
     """Where Temporal is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and Temporal's other variables."""
@@ -68,9 +101,6 @@ class Settings(BaseModel):
     s3_access_key_id: str | None = Field(default=None, alias="AWS_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(default=None, alias="AWS_SECRET_ACCESS_KEY")
     s3_region: str | None = Field(default=None, alias="AWS_REGION")
-    host_id: str = Field(default_factory=_host_id, alias="HIBERNAUT_HOST_ID")
-    """Names this sandbox host and its task queue; the host name by default."""
-    home: Path = Field(default=CHECKOUT / ".hibernaut", alias="HIBERNAUT_HOME")
     gateway_listen: Annotated[Listen, BeforeValidator(_parse_listen)] = Field(
         default=Listen.parse(LISTEN), alias="HIBERNAUT_GATEWAY_LISTEN"
     )
@@ -79,6 +109,8 @@ class Settings(BaseModel):
     """HIBERNAUT_GATEWAY_TOKEN, or the content of the file HIBERNAUT_GATEWAY_TOKEN_FILE."""
     max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576, alias="HIBERNAUT_MAX_UPLOAD_MB")
     """Largest file the gateway takes, in MiB."""
+    housekeeping_minutes: int = Field(default=10, ge=0, le=1440, alias="HIBERNAUT_HOUSEKEEPING_MINUTES")
+    """Minutes between two housekeepings of the schedule that the first worker makes; with 0 it makes none."""
 
     @property
     def max_upload_bytes(self) -> int:
@@ -94,13 +126,6 @@ class Settings(BaseModel):
         if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
             return value
         raise ValueError(f"must be s3://bucket/prefix or file:///absolute/folder, not {value!r}")
-
-    @field_validator("host_id")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        if HOST_ID.fullmatch(value) is None:
-            raise ValueError(f"must be 1 to 100 of the characters A-Z a-z 0-9 . _ -, not {value!r}")
-        return value
 
     @field_validator("s3_endpoint", "gateway_url")
     @classmethod
@@ -136,8 +161,12 @@ class Settings(BaseModel):
         else:
             if not problems:
                 return settings
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise InvalidSettings(f"These settings cannot be used:\n{listed}") from None
+        raise _unusable(problems) from None
+
+
+def _unusable(problems: Iterable[str]) -> InvalidSettings:
+    listed = "\n".join(f"  {problem}" for problem in problems)
+    return InvalidSettings(f"These settings cannot be used:\n{listed}")
 
 
 def _connection(env: Mapping[str, str]) -> Connection:

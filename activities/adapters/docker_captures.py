@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from activities.adapters.api_capture import ApiCapture
 from activities.adapters.docker_client import translated
-from activities.adapters.docker_freeze import thaw
+from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_overlay import find_overlay
 from activities.adapters.host_capture import HostCapture
-from activities.errors import CaptureError, SandboxLost
+from activities.errors import CaptureError, SandboxLost, SandboxUnavailable
+from activities.ports.host import FrozenMarks, NoMarks
 
 if TYPE_CHECKING:
     from activities.adapters.docker_client import Daemon
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 class DockerCaptures:
     """Implements `CaptureFactory` for one Docker daemon."""
 
-    def __init__(self, daemon: Daemon, *, kind: Literal["auto", "host", "api"] = "auto") -> None:
-        """Use this daemon; `kind` forces one way."""
+    def __init__(
+        self, daemon: Daemon, *, kind: Literal["auto", "host", "api"] = "auto", marks: FrozenMarks | None = None
+    ) -> None:
+        """Use this daemon; `kind` forces one way, and what is marked stays frozen."""
         self._daemon = daemon
+        self._marks = marks or NoMarks()
+        self._freezer = Freezer(daemon, self._marks)
         self._kind = kind
 
     def open(self, container_id: str, known: Capture | None) -> Capture:
@@ -29,14 +34,18 @@ class DockerCaptures:
 
         Raises:
             SandboxLost: The container is gone or does not run.
+            SandboxUnavailable: It is frozen until its agent claims it.
             CaptureError: Its files cannot be reached in the way that was forced.
         """
         with translated():
             details: dict[str, Any] = self._daemon.api.inspect_container(container_id)
         state = details["State"]
         if state.get("Paused"):
+            if self._marks.holds(container_id):
+                msg = f"The container {container_id[:12]} is frozen, since its host was cut off from Temporal."
+                raise SandboxUnavailable(msg)
             # Left by an attempt that died while it held the container still.
-            thaw(self._daemon, container_id)
+            self._freezer.thaw(container_id)
         elif not state.get("Running"):
             msg = f"The container {container_id[:12]} does not run: acquire a sandbox and restore the last snapshot."
             raise SandboxLost(msg)
@@ -44,7 +53,7 @@ class DockerCaptures:
         if overlay is not None:
             if isinstance(known, HostCapture) and known.overlay == overlay:
                 return known
-            return HostCapture(self._daemon, str(details["Id"]), str(details["Image"]), overlay)
+            return HostCapture(self._freezer, str(details["Id"]), str(details["Image"]), overlay)
         if self._kind == "host":
             msg = "The container's files cannot be reached on this host: run the worker as root beside the daemon."
             raise CaptureError(msg)

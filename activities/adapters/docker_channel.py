@@ -1,12 +1,13 @@
-"""Standing execs: one attached exec per container takes command after command, where each exec of its own costs more.
+"""Standing execs: one attached exec takes command after command, where each exec of its own costs more.
 
 Entering a container's namespaces takes the runtime several times as long as a short command. So `supervise serve` is
-started once per container and stays; a request is a line on its standard input, a result what it writes to standard
-output. Whoever cannot have a channel, or loses it, starts an exec of its own: the journal in the container keeps a
-command from running twice.
+started once and stays; a request is a line on its standard input, an answer what it writes to standard output. A second
+one is there while a command runs, to read what it writes. Whoever loses a channel opens another: the journal in the
+container keeps a command from running twice.
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -16,17 +17,18 @@ from collections.abc import Generator
 from typing import Any
 
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_result import ReplyReader
 from activities.adapters.docker_sandbox import JOURNAL
-from activities.errors import SandboxError, SandboxUnavailable
+from activities.errors import SandboxError, SandboxRefused, SandboxUnavailable
 
 MAX_IDLE = 64
 """Channels kept open while nothing runs through them; the one used longest ago is closed first."""
-MAX_LINE_BYTES = 64 * 1024
-"""A shell reads its standard input byte by byte: a longer request is better off as arguments of its own exec."""
+IDLE_PER_CONTAINER = 2
+"""One for commands, one to read what a running command writes."""
 SEND_S = 30.0
 """Seconds a request may wait to be taken; a container held still for its snapshot takes none."""
 
-_HELLO = b"hibernaut1 serving\n"
+_HELLO = b"hibernaut2 serving"
 _FRAME = struct.Struct(">BxxxL")
 _STDOUT = 1
 _RECEIVE_BYTES = 256 * 1024
@@ -41,21 +43,33 @@ class Channel:
         Raises:
             SandboxError: The daemon does not start an exec there.
         """
+        self._daemon = daemon
         argv = ["sh", f"{JOURNAL}/supervise", "serve"]
         with translated():
-            exec_id = daemon.api.exec_create(sandbox_id, argv, stdin=True, stderr=False, tty=False)["Id"]
-            self._connection: Any = daemon.streams.exec_start(exec_id, socket=True)
+            # As root, whoever runs the commands: the journal is out of that user's reach.
+            self._exec: str = daemon.api.exec_create(
+                sandbox_id, argv, stdin=True, stderr=False, tty=False, user="0:0", workdir="/"
+            )["Id"]
+            self._connection: Any = daemon.streams.exec_start(self._exec, socket=True)
         self._socket: Any = getattr(self._connection, "_sock", self._connection)
         self._frames = _Frames()
         self._greeting = b""
+        self._greeted = False
         if not isinstance(self._socket, socket.socket):
             self.close()
             raise SandboxError("this connection to the Docker daemon is no socket that takes input")
+        try:
+            # Asked after the start: should the container be restarted in between, this connection ends with it.
+            with translated():
+                self.started_at = token(daemon.api.inspect_container(sandbox_id)["State"]["StartedAt"])
+        except SandboxError:
+            self.close()
+            raise
 
     @property
     def quiet(self) -> bool:
         """Whether it stands, and nothing has come that nobody asked for."""
-        if self._frames.unfinished or self._greeting != _HELLO:
+        if self._frames.unfinished or not self._greeted:
             return False
         try:
             self._socket.settimeout(0)
@@ -66,26 +80,29 @@ class Channel:
             return False
         return False
 
-    def send(self, line: bytes) -> None:
+    def send(self, request: bytes) -> None:
         """Write a request; SandboxUnavailable when it cannot be written."""
         with _standing():
             self._socket.settimeout(SEND_S)
-            self._socket.sendall(line)
+            self._socket.sendall(request)
 
-    def receive(self, patience: float) -> bytes:
-        """What came next, possibly nothing yet; SandboxUnavailable at the channel's end or after so many seconds."""
+    def receive(self, patience: float) -> bytes | None:
+        """What came next, possibly nothing yet; None when nothing came in so many seconds.
+
+        Raises:
+            SandboxUnavailable: The channel ended.
+            SandboxRefused: Who answers there is no supervisor that serves, or it says why it cannot.
+        """
         with _standing():
             self._socket.settimeout(patience)
-            raw = self._socket.recv(_RECEIVE_BYTES)
+            try:
+                raw = self._socket.recv(_RECEIVE_BYTES)
+            except TimeoutError:
+                return None
         if not raw:
-            raise SandboxUnavailable("the channel into the container ended")
+            raise self._ended()
         data = self._frames.feed(raw)
-        missing = len(_HELLO) - len(self._greeting)
-        if missing:
-            self._greeting += data[:missing]
-            if not _HELLO.startswith(self._greeting):
-                raise SandboxUnavailable("what answers in the container is no supervisor that serves")
-        return data[missing:]
+        return data if self._greeted else self._greet(data)
 
     def hang_up(self) -> None:
         """Make whoever waits in `receive` see the end."""
@@ -100,17 +117,38 @@ class Channel:
                 response.close()
             self._connection.close()
 
+    def _greet(self, data: bytes) -> bytes:
+        line, newline, rest = (self._greeting + data).partition(b"\n")
+        self._greeting = line
+        if newline and line == _HELLO:
+            self._greeted = True
+            return rest
+        if newline or len(line) > len(_HELLO):
+            # It may be a refusal, which says more.
+            ReplyReader().feed(line + newline)
+            raise SandboxRefused("what answers in the container is no supervisor that serves")
+        return b""
+
+    def _ended(self) -> SandboxError:
+        """Why the connection ended, as far as the daemon knows."""
+        if not self._greeted:
+            with translated():
+                code = self._daemon.api.exec_inspect(self._exec).get("ExitCode")
+            if code in {126, 127}:
+                return SandboxRefused(f"the image has no usable /bin/sh (exit code {code})")
+        return SandboxUnavailable("the channel into the container ended")
+
 
 class Channels:
-    """The channels of one daemon's containers, at most one for each. For threads."""
+    """The channels of one daemon's containers. For threads."""
 
     def __init__(self, daemon: Daemon, *, max_idle: int = MAX_IDLE) -> None:
         """Open none yet."""
         self._daemon = daemon
         self._max_idle = max_idle
         self._lock = threading.Lock()
-        self._idle: OrderedDict[str, Channel] = OrderedDict()
-        self._busy: dict[str, Channel | None] = {}
+        self._idle: OrderedDict[Channel, str] = OrderedDict()
+        self._busy: dict[Channel, str] = {}
         self._closed = False
 
     @property
@@ -119,83 +157,94 @@ class Channels:
         return self._closed
 
     @contextlib.contextmanager
-    def lease(self, sandbox_id: str) -> Generator[Channel | None]:
-        """The container's channel for the block, or None when it is in use or cannot be had.
+    def lease(self, sandbox_id: str) -> Generator[Channel]:
+        """A channel into the container for the block: one that stands idle, else a new one.
 
         It stays open when the block ends well and all that came was received; else it is closed.
+
+        Raises:
+            SandboxError: None can be had.
         """
-        with self._lock:
-            free = not self._closed and sandbox_id not in self._busy
-            if free:
-                self._busy[sandbox_id] = None
-            channel = self._idle.pop(sandbox_id, None) if free else None
-        if not free:
-            yield None
-            return
+        channel = self._idle_one(sandbox_id) or self._opened(sandbox_id)
         good = False
         try:
-            channel = self._opened(sandbox_id, channel)
             yield channel
-            good = channel is not None and channel.quiet
+            good = channel.quiet
         finally:
             self._put_back(sandbox_id, channel, good=good)
 
     def drop(self, sandbox_id: str) -> None:
-        """Close the container's channel; a block that uses it sees its end."""
+        """Close the container's channels; a block that uses one sees its end."""
         with self._lock:
-            idle, busy = self._idle.pop(sandbox_id, None), self._busy.get(sandbox_id)
-            if busy is not None:
-                busy.hang_up()
-        if idle is not None:
-            idle.close()
+            idle = [channel for channel, owner in self._idle.items() if owner == sandbox_id]
+            for channel in idle:
+                del self._idle[channel]
+            for channel, owner in self._busy.items():
+                if owner == sandbox_id:
+                    channel.hang_up()
+        for channel in idle:
+            channel.close()
 
     def close(self) -> None:
         """Close all of them, and give out no more."""
         with self._lock:
             self._closed = True
-            names = [*self._idle, *self._busy]
+            names = {*self._idle.values(), *self._busy.values()}
         for name in names:
             self.drop(name)
 
-    def _opened(self, sandbox_id: str, channel: Channel | None) -> Channel | None:
-        """The channel kept, when it still stands, else a new one, if it can be had."""
-        if channel is not None and not channel.quiet:
-            channel.close()
-            channel = None
-        if channel is None:
-            self._sweep()
-            try:
-                channel = Channel(self._daemon, sandbox_id)
-            except SandboxError:
-                # The exec that is started instead says why.
-                return None
+    def _idle_one(self, sandbox_id: str) -> Channel | None:
+        """A channel that stands idle, now busy."""
+        while True:
+            with self._lock:
+                channel = next((one for one, owner in self._idle.items() if owner == sandbox_id), None)
+                if channel is None:
+                    return None
+                del self._idle[channel]
+                self._busy[channel] = sandbox_id
+            if channel.quiet:
+                return channel
+            # It ended by itself, as when the container was restarted.
+            self._put_back(sandbox_id, channel, good=False)
+
+    def _opened(self, sandbox_id: str) -> Channel:
+        self._sweep()
+        if self._closed:
+            raise SandboxUnavailable("the worker is stopping")
+        channel = Channel(self._daemon, sandbox_id)
         with self._lock:
-            self._busy[sandbox_id] = channel
+            self._busy[channel] = sandbox_id
             if self._closed:
                 channel.hang_up()
         return channel
 
-    def _put_back(self, sandbox_id: str, channel: Channel | None, *, good: bool) -> None:
+    def _put_back(self, sandbox_id: str, channel: Channel, *, good: bool) -> None:
         done: list[Channel] = []
         with self._lock:
-            self._busy.pop(sandbox_id, None)
-            if channel is not None:
-                if good and not self._closed:
-                    self._idle[sandbox_id] = channel
-                else:
-                    done.append(channel)
+            self._busy.pop(channel, None)
+            same = sum(owner == sandbox_id for owner in self._idle.values())
+            if good and not self._closed and same < IDLE_PER_CONTAINER:
+                self._idle[channel] = sandbox_id
+            else:
+                done.append(channel)
             while len(self._idle) > self._max_idle:
-                done.append(self._idle.popitem(last=False)[1])
+                done.append(self._idle.popitem(last=False)[0])
         for one in done:
             one.close()
 
     def _sweep(self) -> None:
         """Close what ended by itself: containers are removed by others too."""
         with self._lock:
-            gone = [name for name, channel in self._idle.items() if not channel.quiet]
-            channels = [self._idle.pop(name) for name in gone]
-        for channel in channels:
+            gone = [channel for channel in self._idle if not channel.quiet]
+            for channel in gone:
+                del self._idle[channel]
+        for channel in gone:
             channel.close()
+
+
+def token(started_at: object) -> str:
+    """A start of a container, as Docker writes it, in the characters that the journal takes."""
+    return re.sub(r"[^A-Za-z0-9:.+-]", "", str(started_at))[:64] or "-"
 
 
 @contextlib.contextmanager

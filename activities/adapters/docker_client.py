@@ -26,17 +26,26 @@ API_TIMEOUT_S = 120
 
 
 class Daemon:
-    """A connection to one Docker daemon (`DOCKER_HOST`, else its default socket)."""
+    """A connection to one Docker daemon."""
+
+    def __init__(self, base_url: str | None = None) -> None:
+        """Reach it at this URL (`unix:///run/other.sock`); by default as `DOCKER_HOST` says, else its usual socket."""
+        self._base_url = base_url
 
     @cached_property
     def client(self) -> docker.DockerClient:
         """For calls that end soon. The first use asks the daemon for its version: use it in threads."""
-        return docker.DockerClient.from_env(timeout=API_TIMEOUT_S, max_pool_size=32)
+        return self._client(API_TIMEOUT_S, 32)
 
     @cached_property
     def _patient(self) -> docker.DockerClient:
         # A command may be silent for hours: its stream has no read timeout.
-        return docker.DockerClient.from_env(timeout=None, max_pool_size=64)  # pyright: ignore[reportArgumentType]  # requests takes None, the stub does not
+        return self._client(None, 64)
+
+    def _client(self, timeout: int | None, pool: int) -> docker.DockerClient:
+        if self._base_url is None:
+            return docker.DockerClient.from_env(timeout=timeout, max_pool_size=pool)  # pyright: ignore[reportArgumentType]  # requests takes None, the stub does not
+        return docker.DockerClient(self._base_url, timeout=timeout, max_pool_size=pool)  # pyright: ignore[reportArgumentType]  # the same
 
     @property
     def api(self) -> Any:  # noqa: ANN401  # docker-py's low-level API is untyped

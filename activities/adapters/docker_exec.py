@@ -2,25 +2,43 @@
 
 import re
 import time
-from typing import Any
+from collections.abc import Generator
+from dataclasses import dataclass
 
-from activities.adapters.docker_channel import MAX_LINE_BYTES, Channel, Channels
-from activities.adapters.docker_client import Daemon, translated
-from activities.adapters.docker_result import Once, ResultReader
-from activities.adapters.docker_sandbox import JOURNAL
-from activities.errors import InvalidCommand, SandboxLost, SandboxRefused, SandboxUnavailable
-from activities.ports.sandbox import CommandEnd, CommandRequest, Sink
+from activities.adapters.docker_channel import Channel, Channels
+from activities.adapters.docker_client import Daemon
+from activities.adapters.docker_control import ContainerControl
+from activities.adapters.docker_result import End, Piece, ReplyReader, Seen
+from activities.errors import InvalidCommand, SandboxError, SandboxLost, SandboxRefused, SandboxUnavailable
+from activities.ports.sandbox import CommandEnd, CommandRequest
+from hibernaut.models import OutcomeKind
 
-PART_BYTES = 100_000
-"""One argument of a process is limited to 128 KiB, so a longer command travels in parts."""
+MAX_LINE_BYTES = 64 * 1024
+"""A shell reads its standard input byte by byte: a longer command follows its request as it is."""
 MAX_COMMAND_BYTES = 1_500_000
-"""All arguments together are limited to a quarter of the stack: 2 MiB by default."""
+"""A shell keeps a command in memory, more than once."""
 GRACE_S = 60.0
-"""Seconds beyond a command's timeout after which a silent channel is given up for an exec of its own."""
+"""Seconds beyond a command's timeout after which a silent channel is given up."""
 STALL_S = 30.0
-"""Seconds without a byte after which a channel is given up in the middle of a result."""
+"""Seconds without a byte after which a channel is given up in the middle of an answer."""
+LOOK_S = 1.0
+"""Seconds between two looks at what a running command has written."""
+PART_BYTES = 4 << 20
+"""Output asked for at once."""
 
-_EXEC_ID = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
+_EXEC_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is new of a running command."""
+
+    pieces: tuple[Piece, ...] = ()
+    end: CommandEnd | None = None
+    """Set in the last step."""
+
+
+Steps = Generator[Step, None, None]
 
 
 class CommandRunner:
@@ -28,53 +46,49 @@ class CommandRunner:
 
     def __init__(self, daemon: Daemon) -> None:
         """Use this daemon."""
-        self._daemon = daemon
+        self._control = ContainerControl(daemon)
         self._channels = Channels(daemon)
 
-    def run(self, sandbox_id: str, request: CommandRequest, sink: Sink) -> CommandEnd:
-        """Run the command, or attach to it when its id is known, and hand its output to `sink`.
+    def run(self, sandbox_id: str, request: CommandRequest) -> Steps:
+        """Run the command, or attach to it when its id is known: its output as it comes, its end in the last step.
+
+        A step takes about a second at most once the command runs. Closing the generator leaves the command running.
 
         Raises:
-            InvalidCommand: The command cannot be an argument (NUL byte, too long, not encodable).
-            SandboxLost: The container is gone, or went away meanwhile.
+            InvalidCommand: The command cannot be handed to a shell (NUL byte, too long, not encodable).
+            SandboxLost: The container is gone, or went away meanwhile, or was restarted since the lease.
             SandboxUnavailable: The stream broke while the container runs on; the same call attaches again.
+            SandboxRefused: What answers in the container is no supervisor, or it cannot run commands there.
         """
-        _checked(request.exec_id)
-        parts = _parts(request.command)
-        once = Once(sink)
-        asked = False
+        work = _Run(self._channels, sandbox_id, request)
         try:
-            line = _line(request)
-            if line is not None:
-                with self._channels.lease(sandbox_id) as channel:
-                    if channel is not None:
-                        asked = True
-                        return _ask(channel, line, ResultReader(once), request.timeout_ms / 1000 + GRACE_S)
-        except OSError as error:
-            raise SandboxUnavailable(f"the output of {request.exec_id} could not be kept: {error}") from error
-        except (SandboxUnavailable, SandboxRefused) as error:
-            # Whatever became of the channel, the journal knows what became of the command: asking once more attaches.
-            if self._channels.closed:
-                raise SandboxUnavailable("the worker is stopping; the command runs on") from error
-        try:
-            if asked:
-                self._check_running(sandbox_id)
-                once.rewind()
-            end = self._exec(sandbox_id, request, parts, ResultReader(once))
+            try:
+                yield from work.steps()
+            except (SandboxUnavailable, SandboxRefused) as error:
+                if self._channels.closed:
+                    raise SandboxUnavailable("the worker is stopping; a command that was started runs on") from error
+                # Whatever became of the channel, the journal knows what became of the command: asking again attaches.
+                self._check_running(sandbox_id, asked=work.asked)
+                yield from work.steps()
         except SandboxLost as error:
-            error.started = error.started or asked
+            error.started = error.started or (work.asked and error.end is None)
             self._channels.drop(sandbox_id)
             raise
-        if not once.whole:
-            raise SandboxUnavailable(f"the output of {request.exec_id} changed while it was read; try again")
-        return end
+        except (SandboxUnavailable, SandboxRefused):
+            # What a daemon says whose container just ended is no result either.
+            self._check_running(sandbox_id, asked=work.asked)
+            raise
 
     def stop(self, sandbox_id: str, exec_id: str) -> None:
-        """End a running command with its process group; whoever waits for it gets its partial output."""
-        api = self._daemon.streams
-        with translated():
-            stopper = api.exec_create(sandbox_id, ["sh", f"{JOURNAL}/supervise", "stop", _checked(exec_id)])["Id"]
-            api.exec_start(stopper)
+        """End a running command with its processes; whoever waits for it gets its partial output."""
+        with self._channels.lease(sandbox_id) as channel:
+            channel.send(f"stop {_checked(exec_id)} - 0 0\n".encode())
+            left = b"hibernaut2 stopped\n"
+            while left:
+                data = channel.receive(STALL_S)
+                if not data or not left.startswith(data):
+                    break
+                left = left[len(data) :]
 
     def forget(self, sandbox_id: str) -> None:
         """Release what is kept open for a container that was removed."""
@@ -84,97 +98,148 @@ class CommandRunner:
         """Release what is kept open; commands under way run on in their containers."""
         self._channels.close()
 
-    def _exec(self, sandbox_id: str, request: CommandRequest, parts: list[str], reader: ResultReader) -> CommandEnd:
-        """The command in an exec of its own."""
-        argv = ["sh", f"{JOURNAL}/supervise", "run", request.exec_id, _seconds(request), *parts]
-        api = self._daemon.streams
-        try:
-            with translated():
-                exec_id = api.exec_create(sandbox_id, argv, stdin=False, tty=False)["Id"]
-                for stream, data in self._daemon.frames(exec_id):
-                    if stream == "stdout":
-                        reader.feed(data)
-                    else:
-                        reader.complain(data)
-        except SandboxRefused:
-            # What a daemon says whose container just ended is no result either.
-            self._check_running(sandbox_id)
-            raise
-        end = reader.end
-        if end is None:
-            raise self._broken(sandbox_id, exec_id, reader.complaints)
-        return end
-
-    def _broken(self, sandbox_id: str, exec_id: str, complaints: str) -> Exception:
-        """Why a result did not arrive whole: the container's end, or only the stream's."""
-        try:
-            self._check_running(sandbox_id)
-            with translated():
-                code = self._daemon.api.exec_inspect(exec_id).get("ExitCode")
-        except SandboxLost as error:
-            error.started = True
-            return error
-        if code in {126, 127}:
-            return SandboxRefused(f"the image has no usable /bin/sh: {complaints or code}")
-        return SandboxUnavailable(f"the result of {exec_id[:12]} was cut off (exit code {code}): {complaints}")
-
-    def _check_running(self, sandbox_id: str) -> None:
-        """SandboxLost, with the reason, when the container of a command that was begun has stopped."""
+    def _check_running(self, sandbox_id: str, *, asked: bool) -> None:
+        """SandboxLost, with the reason, when the container has stopped."""
         # Its processes end a moment before the daemon says so.
-        for pause in (0.05, 0.1, 0.2, 0.4, 0):
-            with translated():
-                state: dict[str, Any] = self._daemon.api.inspect_container(sandbox_id)["State"]
-            if not state.get("Running"):
-                oom = ", killed for lack of memory" if state.get("OOMKilled") else ""
-                raise SandboxLost(f"the container stopped with exit code {state.get('ExitCode')}{oom}", started=True)
+        for pause in (0.05, 0.1, 0.2, 0.4, 0) if asked else (0,):
+            state = self._control.inspect(sandbox_id)
+            if not state.running:
+                oom = ", killed for lack of memory" if state.oom_killed else ""
+                raise SandboxLost(f"the container stopped with exit code {state.exit_code}{oom}", started=asked)
             time.sleep(pause)
 
 
-def _ask(channel: Channel, line: bytes, reader: ResultReader, patience: float) -> CommandEnd:
-    """The command through a channel; SandboxUnavailable when it breaks, SandboxRefused when it answers nonsense."""
-    channel.send(line)
-    deadline = time.monotonic() + patience
-    while (end := reader.end) is None:
-        # A command may be silent up to its timeout; the bytes of a result that has begun follow each other.
-        wait = STALL_S if reader.header else max(0.001, deadline - time.monotonic())
-        reader.feed(channel.receive(wait))
-    if reader.surplus:
-        channel.hang_up()
-    return end
+class _Run:
+    """One command and how far its output was read."""
+
+    def __init__(self, channels: Channels, sandbox_id: str, request: CommandRequest) -> None:
+        _checked(request.exec_id)
+        self._channels = channels
+        self._sandbox_id = sandbox_id
+        self._request = request
+        self._line = _line(request)
+        # One running over its bound is noticed a moment late; what was kept of it is within.
+        self._seen = Seen(request.max_output_bytes)
+        self.asked = False
+        """Whether a supervisor may have been given the command."""
+
+    def steps(self) -> Steps:
+        """Ask a supervisor for the command, and go on to its end."""
+        request = self._request
+        with self._channels.lease(self._sandbox_id) as channel:
+            restarted = bool(request.started_at) and channel.started_at != request.started_at
+            if restarted or request.attach_only:
+                channel.send(f"find {request.exec_id} {channel.started_at}\n".encode())
+            else:
+                self.asked = True
+                channel.send(f"run {request.exec_id} {channel.started_at} ".encode() + self._line)
+            end = yield from self._wait(channel)
+            if end.readable and not end.whole:
+                yield from self._rest(channel, end)
+            given = self._seen.given
+            result = end.outcome(
+                # Of what is there no more nothing can be given.
+                given["stdout"] if end.readable else end.stdout_bytes,
+                given["stderr"] if end.readable else end.stderr_bytes,
+                request.max_output_bytes,
+            )
+            if restarted:
+                raise SandboxLost(
+                    f"the container was restarted: the lease knows the one started at {request.started_at}, and this "
+                    f"one was started at {channel.started_at}",
+                    started=result.kind is not OutcomeKind.NOT_RUN,
+                    end=result,
+                )
+        yield Step(end=result)
+
+    def _wait(self, channel: Channel) -> Generator[Step, None, End]:
+        """Wait for the command's end and read what it writes meanwhile."""
+        reader, at = ReplyReader(), {"stdout": 0, "stderr": 0}
+        deadline = time.monotonic() + self._request.timeout_ms / 1000 + GRACE_S
+        pieces: list[Piece] = []
+        while not reader.done:
+            data = channel.receive(STALL_S if reader.begun else LOOK_S)
+            if data is not None:
+                pieces += self._seen.fresh(at, reader.feed(data))
+                continue
+            if reader.begun or time.monotonic() > deadline:
+                raise SandboxUnavailable(f"the result of {self._request.exec_id} does not come; try again")
+            yield from self._meanwhile()
+        if reader.surplus:
+            channel.hang_up()
+        end = reader.end
+        if end is None:
+            raise SandboxRefused("the supervisor in the container answered a question that was not asked")
+        yield Step(tuple(pieces))
+        return end
+
+    def _meanwhile(self) -> Steps:
+        """What the command has written so far, by another channel; an empty step at least."""
+        try:
+            with self._channels.lease(self._sandbox_id) as channel:
+                while True:
+                    pieces, full = self._part(channel)
+                    yield Step(tuple(pieces))
+                    if not full:
+                        return
+        except SandboxError:
+            # It is a preview: whoever waits for the end learns what is wrong.
+            yield Step()
+
+    def _rest(self, channel: Channel, end: End) -> Steps:
+        """What the end of the command did not bring along."""
+        given = self._seen.given
+        while given["stdout"] < end.stdout_bytes or given["stderr"] < end.stderr_bytes:
+            pieces, _ = self._part(channel)
+            if not pieces:
+                # Less is there than was told: what is there is what it wrote.
+                return
+            yield Step(tuple(pieces))
+
+    def _part(self, channel: Channel) -> tuple[list[Piece], bool]:
+        """The next bytes of both streams, and whether there may be more at once."""
+        at = dict(self._seen.given)
+        request = f"read {self._request.exec_id} {at['stdout']} {at['stderr']} {PART_BYTES}\n"
+        channel.send(request.encode())
+        reader = ReplyReader(PART_BYTES)
+        pieces: list[Piece] = []
+        size = 0
+        while not reader.done:
+            data = channel.receive(STALL_S)
+            if data is None:
+                raise SandboxUnavailable("the container does not hand out what a command wrote; try again")
+            read = reader.feed(data)
+            size += sum(len(piece) for _, piece in read)
+            pieces += self._seen.fresh(at, read)
+        if reader.surplus or reader.end is not None:
+            channel.hang_up()
+            raise SandboxUnavailable("the container answered something else than what a command wrote; try again")
+        return pieces, bool(pieces) and size >= PART_BYTES
 
 
-def _seconds(request: CommandRequest) -> str:
-    return f"{max(0.001, request.timeout_ms / 1000):.3f}"
-
-
-def _line(request: CommandRequest) -> bytes | None:
-    """The request as `supervise serve` reads it, or None when it is too long for a channel."""
-    if len(request.command) > MAX_LINE_BYTES:
-        return None
-    # `read` drops blanks at the ends of a line, `$(...)` newlines at the end: the dots keep both.
-    text = request.command.replace("\\", r"\\").replace("\n", r"\n")
-    line = f"{request.exec_id} {_seconds(request)} .{text}.\n".encode()
-    return line if len(line) <= MAX_LINE_BYTES else None
-
-
-def _checked(exec_id: str) -> str:
-    if not _EXEC_ID.match(exec_id) or exec_id.startswith("."):
-        raise InvalidCommand(f"{exec_id!r} is no exec id")
-    return exec_id
-
-
-def _parts(command: str) -> list[str]:
-    """The command as arguments short enough for the kernel, cut between characters."""
+def _line(request: CommandRequest) -> bytes:
+    """The request as the supervisor reads it, after id and start of the container."""
+    command = request.command
     if "\0" in command:
         raise InvalidCommand("the command holds a NUL byte, which no shell can be given")
     try:
-        size = len(command.encode())
+        raw = command.encode()
     except UnicodeEncodeError as error:
         raise InvalidCommand(f"the command is not valid Unicode: {error}") from error
-    if size > MAX_COMMAND_BYTES:
+    if len(raw) > MAX_COMMAND_BYTES:
         raise InvalidCommand(
-            f"the command has {size} bytes and the limit is {MAX_COMMAND_BYTES}; "
+            f"the command has {len(raw)} bytes and the limit is {MAX_COMMAND_BYTES}; "
             "write a long text into a file in several commands"
         )
-    step = PART_BYTES // 4
-    return [command[start : start + step] for start in range(0, len(command), step)] or [""]
+    bounds = f"{max(1, request.timeout_ms // 10)} {request.max_output_bytes} ".encode()
+    # `read` drops blanks at the ends of a line, `$(...)` newlines at the end: the dots keep both.
+    text = b"." + raw.replace(b"\\", rb"\\").replace(b"\n", rb"\n") + b".\n"
+    if len(text) <= MAX_LINE_BYTES:
+        return bounds + text
+    return bounds + f"@{len(raw)}\n".encode() + raw
+
+
+def _checked(exec_id: str) -> str:
+    if not _EXEC_ID.match(exec_id):
+        raise InvalidCommand(f"{exec_id!r} is no exec id")
+    return exec_id

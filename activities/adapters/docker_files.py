@@ -11,7 +11,7 @@ from uuid import uuid4
 from docker.errors import NotFound
 
 from activities.adapters.docker_client import Daemon, translated
-from activities.adapters.docker_sandbox import JOURNAL
+from activities.adapters.docker_sandbox import JOURNAL, LABEL_USER
 from activities.errors import PathNotUsable, SandboxLost
 from hibernaut.models import FileEntry, FileType
 
@@ -111,7 +111,10 @@ class ContainerFiles:
         complaints = b""
         with translated():
             try:
-                exec_id = api.exec_create(sandbox_id, ["sh", "-c", script, "files", *arguments])["Id"]
+                labels: dict[str, str] = self._daemon.api.inspect_container(sandbox_id)["Config"].get("Labels") or {}
+                argv = ["sh", "-c", script, "files", *arguments]
+                # As the user that runs the commands: a path reaches no further than theirs.
+                exec_id = api.exec_create(sandbox_id, argv, user=labels.get(LABEL_USER, ""))["Id"]
             except NotFound as error:
                 raise SandboxLost(f"the container is gone: {error.explanation}") from error
             for stream, data in self._daemon.frames(exec_id):

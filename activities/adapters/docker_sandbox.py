@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -16,11 +17,26 @@ from hibernaut.models import SandboxSpec
 LABEL_AGENT = "hibernaut.agent"
 LABEL_UID = "hibernaut.agent-uid"
 LABEL_GENERATION = "hibernaut.generation"
+LABEL_USER = "hibernaut.user"
+"""Who runs the commands, as Docker writes it: `name`, `uid` or `user:group`; empty for root."""
+LABEL_HOST = "hibernaut.host"
+LABEL_NAMESPACE = "hibernaut.namespace"
+"""The id, not the name, of the Temporal namespace: several deployments may share one daemon."""
 
 JOURNAL = "/run/hibernaut"
 """A volume: no snapshot sees it, and it outlives a restart of the container under every runtime."""
 STATE = "/var/lib/hibernaut"
 """Working directory and exported variables; in the root file system, so that snapshots hold them."""
+
+DIRECTORIES = {
+    # Whoever runs the commands may pass through and read the scripts, and list or change nothing.
+    JOURNAL: 0o711,
+    f"{JOURNAL}/exec": 0o700,
+    f"{JOURNAL}/try": 0o700,
+    f"{JOURNAL}/in": 0o711,
+    # Written by the commands' own user, whoever that is.
+    STATE: 0o1777,
+}
 
 CAPABILITIES = (
     "CHOWN",
@@ -40,9 +56,10 @@ CAPABILITIES = (
 class ContainerFactory:
     """Creates and removes the containers of agents on one daemon."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        """Use this daemon."""
+    def __init__(self, daemon: Daemon, home: Mapping[str, str] | None = None) -> None:
+        """Use this daemon; `home` labels every container made."""
         self._daemon = daemon
+        self._home = dict(home or {})
 
     def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         """Create and start a container of this generation, after removing the agent's earlier ones."""
@@ -52,10 +69,13 @@ class ContainerFactory:
         api = self._daemon.api
         with translated():
             try:
-                created = api.create_container(**self._config(identity, spec, image))
+                defaults: dict[str, Any] = api.inspect_image(image).get("Config") or {}
+                user = spec.user or str(defaults.get("User") or "")
+                created = api.create_container(**self._config(identity, spec, image, user))
                 container_id = str(created["Id"])
-                api.put_archive(container_id, "/", _scaffold())
+                api.put_archive(container_id, "/", _scaffold(self._commands(container_id, user)))
                 api.start(container_id)
+                started_at = str(api.inspect_container(container_id)["State"]["StartedAt"])
             except NotFound as error:
                 raise SandboxRefused(
                     f"the container of image {spec.image} could not be made: {error.explanation}"
@@ -68,7 +88,7 @@ class ContainerFactory:
                     f"the container of image {spec.image} with runtime {spec.runtime} could not be started: "
                     f"{error.explanation or error}; mend the sandbox part of the spec, or what the daemon lacks"
                 ) from error
-        return Container(sandbox_id=container_id, image_id=image)
+        return Container(sandbox_id=container_id, image_id=image, started_at=started_at)
 
     def destroy(self, agent_uid: str, generation: int) -> list[str]:
         """Remove the agent's containers up to a generation with their volumes; their ids."""
@@ -106,7 +126,17 @@ class ContainerFactory:
                     "(`make setup` builds the default one), or start an agent with another image"
                 ) from error
 
-    def _config(self, identity: SandboxIdentity, spec: SandboxSpec, image: str) -> dict[str, Any]:
+    def _commands(self, container_id: str, user: str) -> bytes:
+        """What the supervisor has to know: user, HOME where that is given, working directory; a line each."""
+        config: dict[str, Any] = self._daemon.api.inspect_container(container_id)["Config"]
+        environment: list[str] = config.get("Env") or []
+        homes = [value for name, _, value in (entry.partition("=") for entry in environment) if name == "HOME"]
+        fields = (user, (homes or [""])[0], str(config.get("WorkingDir") or "/"))
+        if any("\n" in field for field in fields):
+            raise SandboxRefused("user, HOME and working directory of a sandbox cannot hold a newline; mend the spec")
+        return "".join(f"{field}\n" for field in fields).encode()
+
+    def _config(self, identity: SandboxIdentity, spec: SandboxSpec, image: str, user: str) -> dict[str, Any]:
         memory = spec.memory_mb * 1024 * 1024
         host = self._daemon.api.create_host_config(
             network_mode="none" if spec.network.mode == "none" else "bridge",
@@ -130,10 +160,13 @@ class ContainerFactory:
             "entrypoint": ["tail", "-f", "/dev/null"],
             "command": [],
             "environment": dict(spec.env),
-            "user": spec.user,
+            # Nobody in the sandbox ends PID 1; and only so a daemon gives an exec as root its capabilities.
+            "user": "0:0",
             "working_dir": spec.workdir,
             "volumes": [JOURNAL],
             "labels": {
+                **self._home,
+                LABEL_USER: user,
                 LABEL_AGENT: identity.agent_id,
                 LABEL_UID: identity.agent_uid,
                 LABEL_GENERATION: str(identity.generation),
@@ -150,19 +183,19 @@ def _repository(name: str) -> tuple[str, str | None]:
     return (repository, tag) if repository and "/" not in tag else (name, "latest")
 
 
-def _scaffold() -> bytes:
+def _scaffold(commands: bytes) -> bytes:
     """The supervisor and the directories it needs, as a tar archive for `/`."""
     buffer = io.BytesIO()
     scripts = resources.files("activities.adapters") / "supervisor"
+    files = [(f"{JOURNAL}/{script.name}", script.read_bytes(), 0o755) for script in scripts.iterdir()]
+    files.append((f"{JOURNAL}/spec", commands, 0o600))
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        # Any user may be the one that runs the commands: sticky directories keep users apart in one sandbox.
-        for path in (f"{JOURNAL}/exec", f"{JOURNAL}/in", STATE):
+        for path, mode in DIRECTORIES.items():
             member = tarfile.TarInfo(path.lstrip("/"))
-            member.type, member.mode = tarfile.DIRTYPE, 0o1777
+            member.type, member.mode = tarfile.DIRTYPE, mode
             archive.addfile(member)
-        for name in ("supervise", "wrap"):
-            content = (scripts / name).read_bytes()
-            member = tarfile.TarInfo(f"{JOURNAL}/{name}".lstrip("/"))
-            member.size, member.mode = len(content), 0o755
+        for path, content, mode in files:
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size, member.mode = len(content), mode
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()

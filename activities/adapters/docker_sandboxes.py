@@ -1,17 +1,31 @@
 """The Docker adapter of the sandbox port: the blocking parts in threads, under one asynchronous face."""
 
 import asyncio
+import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from activities.adapters.docker_client import Daemon
-from activities.adapters.docker_exec import CommandRunner
+from activities.adapters.docker_control import ContainerControl
+from activities.adapters.docker_exec import CommandRunner, Step, Steps
 from activities.adapters.docker_files import ContainerFiles
 from activities.adapters.docker_sandbox import ContainerFactory
-from activities.ports.sandbox import CommandEnd, CommandRequest, Container, SandboxIdentity, Sink
+from activities.errors import SandboxUnavailable
+from activities.ports.sandbox import (
+    CommandEnd,
+    CommandRequest,
+    Container,
+    ContainerState,
+    Owned,
+    SandboxIdentity,
+    Sink,
+)
 from hibernaut.models import FileEntry, SandboxSpec
+
+T = TypeVar("T")
 
 STOP_AGAIN_S = 1.0
 POLL_S = 0.1
@@ -21,10 +35,11 @@ POLL_S = 0.1
 class DockerSandboxes:
     """Sandboxes of one Docker daemon; implements the port `Sandboxes`."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        """Use this daemon."""
+    def __init__(self, daemon: Daemon, home: Mapping[str, str] | None = None) -> None:
+        """Use this daemon; `home` are the labels that tell this host's and deployment's containers from others'."""
         self._daemon = daemon
-        self._factory = ContainerFactory(daemon)
+        self._factory = ContainerFactory(daemon, home)
+        self._control = ContainerControl(daemon, home)
         self._runner = CommandRunner(daemon)
         self._files = ContainerFiles(daemon)
 
@@ -41,15 +56,56 @@ class DockerSandboxes:
         self, sandbox_id: str, request: CommandRequest, sink: Sink, interrupted: Callable[[], bool]
     ) -> CommandEnd:
         """See the port."""
-        running = asyncio.create_task(asyncio.to_thread(self._runner.run, sandbox_id, request, sink))
+        steps = self._runner.run(sandbox_id, request)
         stop_at = 0.0
-        while not running.done():
-            await asyncio.wait({running}, timeout=POLL_S)
-            if interrupted() and time.monotonic() >= stop_at and not running.done():
-                # Again until it has ended: a stop that comes before the command was claimed finds nothing to end.
-                stop_at = time.monotonic() + STOP_AGAIN_S
-                await asyncio.to_thread(self._runner.stop, sandbox_id, request.exec_id)
-        return await running
+        while True:
+            taken = asyncio.ensure_future(asyncio.to_thread(_next, steps))
+            try:
+                while not taken.done():
+                    await asyncio.wait({taken}, timeout=POLL_S)
+                    if interrupted() and time.monotonic() >= stop_at and not taken.done():
+                        # Again until it has ended: a stop before the command was claimed finds nothing to end.
+                        stop_at = time.monotonic() + STOP_AGAIN_S
+                        with contextlib.suppress(SandboxUnavailable):
+                            await asyncio.to_thread(self._runner.stop, sandbox_id, request.exec_id)
+                step = taken.result()
+                for stream, data in step.pieces if step is not None else ():
+                    if (slow := sink(stream, data)) is not None:
+                        await slow
+            except BaseException:
+                # The command runs on; what reads from it ends when its thread has come back.
+                taken.add_done_callback(lambda done: _abandon(done, steps))
+                raise
+            if step is None or step.end is not None:
+                break
+        if step is None or step.end is None:
+            raise SandboxUnavailable(f"the result of {request.exec_id} did not come")
+        return step.end
+
+    async def inspect(self, sandbox_id: str) -> ContainerState:
+        """See the port."""
+        return await asyncio.to_thread(self._control.inspect, sandbox_id)
+
+    async def start(self, sandbox_id: str) -> str:
+        """See the port."""
+        return await asyncio.to_thread(self._control.start, sandbox_id)
+
+    async def pause(self, sandbox_id: str) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._control.pause, sandbox_id)
+
+    async def unpause(self, sandbox_id: str) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._control.unpause, sandbox_id)
+
+    async def owned(self) -> list[Owned]:
+        """See the port."""
+        return await asyncio.to_thread(self._control.owned)
+
+    async def remove(self, sandbox_id: str) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._control.remove, sandbox_id)
+        self._runner.forget(sandbox_id)
 
     async def destroy(self, agent_uid: str, generation: int) -> list[str]:
         """See the port."""
@@ -82,5 +138,11 @@ class DockerSandboxes:
         await asyncio.to_thread(self._daemon.close)
 
 
-def _next(pieces: Iterator[bytes]) -> bytes | None:
+def _next(pieces: Iterator[T]) -> T | None:
     return next(pieces, None)
+
+
+def _abandon(done: "asyncio.Future[Step | None]", steps: Steps) -> None:
+    if not done.cancelled():
+        done.exception()
+    steps.close()

@@ -7,7 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from activities.adapters.docker_freeze import frozen
 from activities.adapters.host_restore import RootWriter
 from activities.adapters.host_scan import FRESH_NS, UpperScan, is_unchanged, read_signatures
 from activities.adapters.linux_files import sync_file_system
@@ -18,7 +17,7 @@ from activities.snapshots.state import Index, Scan, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
-    from activities.adapters.docker_client import Daemon
+    from activities.adapters.docker_freeze import Freezer
     from activities.adapters.docker_overlay import Overlay
     from activities.ports.snapshots import CaptureKind
     from activities.snapshots.capture import ContentSource, Control
@@ -33,9 +32,9 @@ class HostCapture:
     kind: CaptureKind = "host"
     needs_notes = False
 
-    def __init__(self, daemon: Daemon, container_id: str, image_id: str, overlay: Overlay) -> None:
+    def __init__(self, freezer: Freezer, container_id: str, image_id: str, overlay: Overlay) -> None:
         self.image_id = image_id
-        self._daemon = daemon
+        self._freezer = freezer
         self._container_id = container_id
         self.overlay = overlay
 
@@ -52,7 +51,7 @@ class HostCapture:
         with _opened(self.overlay.upper) as upper:
             if index.state.ref is not None and is_unchanged(upper, self.overlay, index):
                 return Scan(entries=dict(index.state.entries), signatures=index.signatures, skipped=0)
-            with frozen(self._daemon, self._container_id), _explained("read"):
+            with self._freezer.frozen(self._container_id), _explained("read"):
                 sync_file_system(upper)
                 return UpperScan(upper, self.overlay, index, writer, control).run()
 
@@ -68,7 +67,7 @@ class HostCapture:
         control.report("writing files")
         wanted = {path: entry for path, entry in entries.items() if not self._is_mounted(path)}
         state = State(ref=None, digest=None, number=0, depth=0, image=None, entries=wanted, chunks={})
-        with frozen(self._daemon, self._container_id), _explained("written"):
+        with self._freezer.frozen(self._container_id), _explained("written"):
             with _opened(b"/proc/%d/root" % self.overlay.pid) as root:
                 writer = RootWriter(root, source, control)
                 try:

@@ -83,6 +83,14 @@ class DeletedSnapshots(BaseModel):
 class SnapshotEngine(Protocol):
     """Takes and restores snapshots of containers on one host, and reads them without a container."""
 
+    async def claim(self, *, agent_uid: str, generation: int) -> None:
+        """Make a generation the only one whose snapshots count: call it before its container is made.
+
+        Raises:
+            SnapshotFenced: A later generation has claimed that already.
+        """
+        ...
+
     async def prepare(self, container_id: str, *, agent_uid: str, generation: int) -> None:
         """Note what a fresh container looks like: call it right after the start, before any command or restore."""
         ...
@@ -101,6 +109,9 @@ class SnapshotEngine(Protocol):
 
         The same call again returns the same snapshot. Use a number once: a call for another parent or generation under
         a number that was used raises `SnapshotConflict`.
+
+        Raises:
+            SnapshotFenced: A later generation has taken over, whether anything changed or not.
         """
         ...
 

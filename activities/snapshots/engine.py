@@ -20,7 +20,9 @@ from activities.errors import (
     SandboxNotFresh,
     SnapshotDamaged,
     SnapshotError,
+    SnapshotFenced,
     SnapshotNotFound,
+    StoreError,
 )
 from activities.ports.snapshots import DeletedSnapshots, Progress, RestoreInfo, SnapshotInfo
 from activities.snapshots import commit, layout
@@ -28,10 +30,12 @@ from activities.snapshots.capture import Capture, CaptureFactory, Control
 from activities.snapshots.chain import ChainReader
 from activities.snapshots.entries import Kind
 from activities.snapshots.fetch import Spool
+from activities.snapshots.head import Heads
 from activities.snapshots.packs import PackWriter
 from activities.snapshots.reader import SnapshotReader
 from activities.snapshots.state import EMPTY, Index, State, compare
-from activities.snapshots.threads import Uploads, run_blocking
+from activities.snapshots.threads import Uploads, run_blocking, watched
+from hibernaut.contracts import StoreKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,10 +56,15 @@ class Engine:
         self._captures = captures
         self._spool = spool
         self._reader = SnapshotReader(store)
+        self._heads = Heads(store)
         self._open: dict[str, Capture] = {}
         self._owners: dict[str, str] = {}
         self._indexes: OrderedDict[str, Index] = OrderedDict()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def claim(self, *, agent_uid: str, generation: int) -> None:
+        """See `SnapshotEngine.claim`."""
+        await self._heads.claim(agent_uid, generation)
 
     async def prepare(self, container_id: str, *, agent_uid: str, generation: int) -> None:  # noqa: ARG002 - the port's
         """See `SnapshotEngine.prepare`."""
@@ -84,16 +93,20 @@ class Engine:
         control = Control()
         chain = ChainReader(self._store)
         async with self._locks[container_id]:
+            if not self._heads.knows(agent_uid):
+                # Whoever is fenced off finds out before everything is read and stored.
+                await self._heads.check(agent_uid, generation)
             capture = await self._capture(container_id, agent_uid)
             index = await self._index(container_id, ref, parent, chain, capture)
             if index.state.ref == ref:
-                return await commit.existing(chain, ref, generation, parent, clock)
+                return await self._found(chain, generation, parent, ref, clock)
             uploads = Uploads(self._store, control)
             writer = PackWriter(index.state.chunks, layout.packs_prefix(agent_uid), uploads.put)
             try:
                 scan = await run_blocking(lambda: capture.take(index, writer, control), control, progress)
                 difference = compare(index.state.entries, scan.entries)
                 if not difference and index.state.ref is not None:
+                    await self._heads.check(agent_uid, generation)
                     self._keep(container_id, Index(index.state, scan.signatures))
                     return commit.unchanged(index.state, index.state.ref, scan, capture, clock, chain.requests)
                 progress("storing")
@@ -111,9 +124,10 @@ class Engine:
                 await self._store.put(ref, made.data, if_none_match=True)
             except ObjectExists:
                 self._indexes.pop(container_id, None)
-                return await commit.existing(chain, ref, generation, parent, clock)
+                return await self._found(chain, generation, parent, ref, clock)
+            await self._advance(agent_uid, generation, number, ref)
             self._keep(container_id, Index(made.state, scan.signatures))
-            return made.info(clock, uploads.requests + chain.requests + 1)
+            return made.info(clock, uploads.requests + chain.requests + 2)
 
     async def restore(
         self, container_id: str, *, agent_uid: str, generation: int, ref: str, progress: Progress
@@ -175,11 +189,31 @@ class Engine:
         packs = [info.key for info in found if layout.is_pack_key(info.key)]
         # Manifests first: a reader that meets a deletion half-way finds no snapshot rather than a damaged one.
         await self._store.delete(manifests)
-        await self._store.delete([info.key for info in found if info.key not in set(manifests)])
+        others = [info.key for info in found if info.key not in set(manifests)]
+        await self._store.delete([*others, StoreKeys.head(agent_uid)])
         self._reader.forget_agent(agent_uid)
+        self._heads.forget(agent_uid)
         for container_id in [kept for kept, owner in self._owners.items() if owner == agent_uid]:
             self._indexes.pop(container_id, None)
         return DeletedSnapshots(manifests=len(manifests), packs=len(packs), bytes=sum(info.size for info in found))
+
+    async def _found(
+        self, chain: ChainReader, generation: int, parent: str | None, ref: str, clock: float
+    ) -> SnapshotInfo:
+        """Report on what an earlier attempt wrote, and finish it."""
+        info = await commit.existing(chain, ref, generation, parent, clock)
+        await self._advance(layout.parse_ref(ref)[0], generation, info.number, ref)
+        return info
+
+    async def _advance(self, agent_uid: str, generation: int, number: int, ref: str) -> None:
+        """Make a written snapshot count; one that is fenced off is removed again."""
+        try:
+            await self._heads.advance(agent_uid, generation, number, ref)
+        except SnapshotFenced:
+            # Nobody builds on it: numbers are used once, so this one is nobody else's.
+            with contextlib.suppress(StoreError):
+                await self._store.delete([ref])
+            raise
 
     async def _restore_one(
         self,
@@ -201,7 +235,7 @@ class Engine:
         spool = Spool(state.chunks, self._spool)
         try:
             filling = asyncio.ensure_future(spool.fill(self._store, state.entries.values(), control))
-            await _watched(filling, control, progress)
+            await watched(filling, control, progress)
             await self._claim(container_id, agent_uid, ref)
             signatures = await run_blocking(lambda: capture.restore(state.entries, spool, control), control, progress)
         finally:
@@ -262,13 +296,3 @@ class Engine:
     async def _fail(self, uploads: Uploads) -> None:
         uploads.abandon()
         await uploads.finish()
-
-
-async def _watched(work: asyncio.Future[None], control: Control, progress: Progress) -> None:
-    try:
-        while not work.done():
-            progress(control.text)
-            await asyncio.wait({work}, timeout=1.0)
-        work.result()
-    finally:
-        work.cancel()

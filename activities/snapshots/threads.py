@@ -42,6 +42,17 @@ async def run_blocking(work: Callable[[], _Result], control: Control, progress: 
         raise
 
 
+async def watched(work: asyncio.Future[None], control: Control, progress: Progress) -> None:
+    """Wait for work on the loop and report what it does every second; it ends with this coroutine."""
+    try:
+        while not work.done():
+            progress(control.text)
+            await asyncio.wait({work}, timeout=_TICK_S)
+        work.result()
+    finally:
+        work.cancel()
+
+
 class Uploads:
     """Stores objects from a thread, a few at once; a failed one fails the next."""
 

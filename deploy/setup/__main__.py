@@ -1,4 +1,4 @@
-"""`python -m deploy.setup [STEP ...]`: all steps in order, or the ones that are named."""
+"""`python -m deploy.setup [STEP ...]`: the steps that every machine needs in order, or the ones that are named."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import argparse
 import fcntl
 import sys
 import time
+from collections.abc import Callable
 
 from deploy.setup.console import SetupError, cache_dir, fail, say
 from deploy.setup.docker import ensure_docker
+from deploy.setup.gvisor import ensure_gvisor
 from deploy.setup.sandbox import ensure_sandbox_image
 from deploy.setup.venv import ensure_venv
 
-STEPS = {"venv": ensure_venv, "docker": ensure_docker, "sandbox": ensure_sandbox_image}
+NEEDED = {"venv": ensure_venv, "docker": ensure_docker, "sandbox": ensure_sandbox_image}
+STEPS: dict[str, Callable[[], object]] = {**NEEDED, "gvisor": ensure_gvisor}
 
 
 def main() -> int:
     """Run the steps; 0 when the machine is ready, 1 when a step cannot go on."""
     parser = argparse.ArgumentParser(prog="deploy/setup/run", description="Makes this machine ready for Hibernaut.")
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"one of {', '.join(STEPS)} (default: all)")
-    chosen = parser.parse_args().steps or list(STEPS)
+    parser.add_argument(
+        "steps", nargs="*", metavar="STEP", help=f"one of {', '.join(STEPS)} (default: {', '.join(NEEDED)})"
+    )
+    chosen = parser.parse_args().steps or list(NEEDED)
     if unknown := set(chosen) - set(STEPS):
         parser.error(f"no such step: {', '.join(sorted(unknown))}; the steps are {', '.join(STEPS)}")
     started = time.monotonic()

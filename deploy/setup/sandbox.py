@@ -23,7 +23,6 @@ _EPOCH = (
     "1767225600"  # Files that the build itself makes bear this time, so that the same packages give the same image.
 )
 _ARCHITECTURES = {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}
-_APT_SETTINGS = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
 
 
 def ensure_sandbox_image() -> None:
@@ -120,7 +119,8 @@ def build_from_packages(archive: Path, recipe: str) -> None:
         folder.chmod(0o755)
         release = apt.os_release()
         sources = folder / "base.list"
-        sources.write_text(_host_sources(release["VERSION_CODENAME"]), encoding="utf-8")
+        archives = apt.archives(release["VERSION_CODENAME"])
+        sources.write_text("".join(f"{archive.line}\n" for archive in archives), encoding="utf-8")
         layer = folder / "root.tar"
         run(
             _mmdebstrap(release["VERSION_CODENAME"], layer, sources, folder),
@@ -147,7 +147,7 @@ def _mmdebstrap(suite: str, layer: Path, sources: Path, folder: Path) -> list[st
     packages = ",".join((_RECIPE / "packages.txt").read_text(encoding="utf-8").split())
     excludes = (_RECIPE / "dpkg-excludes.txt").read_text(encoding="utf-8").split()
     apt_settings = folder / "apt.conf"
-    apt_settings.write_text(_host_apt_settings(), encoding="utf-8")
+    apt_settings.write_text(apt.settings(), encoding="utf-8")
     script = folder / "finish.sh"
     shutil.copy(_RECIPE / "finish.sh", script)
     return [
@@ -164,33 +164,3 @@ def _mmdebstrap(suite: str, layer: Path, sources: Path, folder: Path) -> list[st
         str(layer),
         str(sources),
     ]
-
-
-def _host_sources(codename: str) -> str:
-    """The Debian or Ubuntu archives that this machine's apt uses for its own release, as a sources.list.
-
-    Raises:
-        SetupError: apt knows none.
-    """
-    listing = probe(["apt-get", "indextargets", "Created-By: Packages"]).stdout
-    lines: list[str] = []
-    for stanza in listing.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
-        origin, release = fields.get("Origin", ""), fields.get("Release", "")
-        if origin not in {"Debian", "Ubuntu"} or not release.startswith(codename) or "backports" in release:
-            continue
-        keyring = Path(f"/usr/share/keyrings/{origin.lower()}-archive-keyring.gpg")
-        signed = f"[signed-by={keyring}] " if keyring.exists() else ""
-        line = f"deb {signed}{fields['Site']} {release} {fields['Component']}"
-        if line not in lines:
-            lines.append(line)
-    if not lines:
-        msg = f"apt knows no archive for {codename!r}. Run `apt-get update`, see that it succeeds, and repeat."
-        raise SetupError(msg)
-    return "\n".join(lines) + "\n"
-
-
-def _host_apt_settings() -> str:
-    """This machine's apt settings without which its archives may not be reachable."""
-    dump = probe(["apt-config", "dump"]).stdout
-    return "\n".join(line for line in dump.splitlines() if line.startswith(_APT_SETTINGS)) + "\n"

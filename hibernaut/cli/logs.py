@@ -1,5 +1,6 @@
 """`hibernaut logs`: what an agent's commands wrote."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -38,15 +39,19 @@ def logs(
     del output
     if exec_id is not None and tail is not None:
         raise InvalidRequest("--tail counts commands, and --exec names one.", hint="Leave one of them out.")
-    printer = LogPrinter(alone=exec_id is not None)
+    colours = session.out.color_system is not None and not session.out.no_color
+    printer = LogPrinter(sys.stdout, sys.stderr, alone=exec_id is not None, colours=colours)
 
-    async def work(client: AgentClient) -> None:
-        entries = client.get(name).logs(exec_id, follow=follow, tail=NEWEST if tail is None else tail)
-        async for entry in entries:
+    async def work(client: AgentClient) -> bool:
+        found = False
+        async for entry in client.get(name).logs(exec_id, follow=follow, tail=NEWEST if tail is None else tail):
+            found = True
             if session.json:
                 session.line(entry)
             else:
                 printer.show(entry)
         printer.close()
+        return found
 
-    connected(work)
+    if not connected(work) and not session.json:
+        session.note("No commands to show.")

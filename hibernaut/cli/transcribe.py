@@ -1,12 +1,9 @@
 """Command output on a terminal, and unchanged into a pipe or a file."""
 
 import re
-import sys
 from typing import BinaryIO, TextIO
 
-from rich.console import Console
-
-from hibernaut.cli.console import clean, session
+from hibernaut.cli.console import clean
 from hibernaut.cli.render import duration
 from hibernaut.models import CommandOutcome, LogChunk, LogEnd, LogEntry, LogStart, OutcomeKind
 
@@ -43,11 +40,11 @@ class Cleaner:
 class Sink:
     """Standard output or standard error: safe on a terminal, byte for byte elsewhere."""
 
-    def __init__(self, file: TextIO, console: Console, style: str = "") -> None:
-        """On a terminal, and if it has colours, output is shown in `style`."""
+    def __init__(self, file: TextIO, *, colours: bool, style: str = "") -> None:
+        """On a terminal that may have colours, output is shown in `style`."""
         self.terminal = file.isatty()
         self._file = file
-        self._colours = self.terminal and console.color_system is not None and not console.no_color
+        self._colours = self.terminal and colours
         self._style = style
         self._cleaners: dict[str, Cleaner] = {}
         self._fresh = True
@@ -99,10 +96,10 @@ class Sink:
 class LogPrinter:
     """Prints log entries: a line with the command, its output, a line with its end."""
 
-    def __init__(self, *, alone: bool) -> None:
+    def __init__(self, out: TextIO, err: TextIO, *, alone: bool, colours: bool) -> None:
         """Of one command `alone` nothing but its own bytes go into a pipe."""
-        self._out = Sink(sys.stdout, session.out)
-        self._err = Sink(sys.stderr, session.err, RED)
+        self._out = Sink(out, colours=colours)
+        self._err = Sink(err, colours=colours, style=RED)
         self._told = self._out.terminal or not alone
         self._commands: dict[str, str] = {}
         self._current: str | None = None

@@ -99,7 +99,7 @@ class SweptContainer(Open):
     agent_uid: str
     generation: int
     reason: str
-    """`agent gone`, `agent closed`, `generation superseded`."""
+    """`agent gone`, `agent closed`, `agent hibernated`, `generation superseded`."""
 
 
 class SweepResult(Open):

@@ -102,6 +102,8 @@ class AgentStatus(Open):
     """The tool call whose commands run; `{exec_prefix}-i0` is the exec id of the first."""
     generation: int
     lease: LeaseStatus | None = None
+    acquiring: LeaseStatus | None = None
+    """The sandbox that is on its way, or may have been when an attempt failed; its container's id is not known yet."""
     snapshot: SnapshotStatus | None = None
     snapshots: int = 0
     """Snapshots taken so far, unchanged ones not counted."""

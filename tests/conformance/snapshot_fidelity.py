@@ -60,9 +60,11 @@ open("/work/acl", "w").close(); os.setxattr("/work/acl", "system.posix_acl_acces
 class SnapshotFidelityTests(SnapshotWorld):
     """Whatever an agent does to its files comes back."""
 
+    special_files = SPECIAL_FILES
+
     async def test_special_files(self, engine: Engine, boxes: Boxes) -> None:
         box, fresh = await self.fresh(engine, boxes)
-        box.sh(SPECIAL_FILES)
+        box.sh(self.special_files)
         box.python("import socket; socket.socket(socket.AF_UNIX).bind('/work/socket')")
         taken = await self.take(engine, box, 1)
         assert taken.skipped == 1

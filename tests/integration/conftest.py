@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 
 from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_sandbox import LABEL_UID
@@ -16,6 +18,9 @@ from activities.transcript import Transcript
 from examples.scripted_model import Script, ScriptedModel
 from hibernaut import AgentClient, AgentSpec
 from hibernaut.agent import AgentHandle
+from tests.integration.gateway_world import World, gateway_world
+from tests.support.scripted_agents import Script as ScriptedWork
+from tests.support.scripted_agents import temporal_server, working
 from workers import wiring
 from workers.devstack.settings import SERVERS, Ports
 from workers.devstack.stack import DevStack
@@ -107,3 +112,24 @@ class LabFactory:
 @pytest.fixture
 def lab(settings: Settings, temporal: Client, store: ObjectStore) -> LabFactory:
     return LabFactory(settings, temporal, store)
+
+
+@pytest.fixture(scope="session")
+async def agents_server() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server in memory, for agents whose activities pretend."""
+    async with temporal_server() as env:
+        yield env
+
+
+@pytest.fixture
+async def world(agents_server: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[World]:
+    """A gateway on a real workflow and a real store."""
+    client, script = agents_server.client, ScriptedWork()
+    async with working(client, script), gateway_world(client, script, tmp_path / "store") as one:
+        yield one
+
+
+@pytest.fixture
+async def agent(world: World) -> AgentHandle:
+    """An agent that has done nothing yet."""
+    return await world.agents.start(f"agent-{uuid4().hex[:8]}", AgentSpec(model="scripted"))

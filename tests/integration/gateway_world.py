@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
@@ -16,12 +17,10 @@ from temporalio.client import Client
 from activities.adapters.local_store import LocalStore
 from activities.errors import FileInImageOnly, FileNotInSnapshot, PathNotUsable, SandboxLost
 from activities.housekeeping import EVENTS
-from activities.ports.sandbox import CommandEnd, CommandRequest, Container, SandboxIdentity, Sink
-from activities.ports.snapshots import DeletedSnapshots, Progress, RestoreInfo, SnapshotInfo
 from activities.transcript import Transcript
 from hibernaut.client import AgentClient
 from hibernaut.contracts import AppendEventsRequest, PutFileRequest, StoreKeys
-from hibernaut.models import FileEntry, FileType, SandboxSpec
+from hibernaut.models import FileEntry, FileType
 from tests.support.scripted_agents import HOST, Script
 from workers.gateway import Gateway
 
@@ -48,7 +47,7 @@ async def pieces(content: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
 
 @dataclass
 class Computer:
-    """The files of the one container; doubles as the host's sandboxes."""
+    """The files of the one container; doubles as the host's sandboxes, as far as the gateway uses them."""
 
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     gone: bool = False
@@ -77,26 +76,6 @@ class Computer:
             raise PathNotUsable(f"{path} in the container: no such file or directory")
         return found
 
-    async def check(self) -> None:
-        raise NotImplementedError
-
-    async def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
-        raise NotImplementedError
-
-    async def run(
-        self, sandbox_id: str, request: CommandRequest, sink: Sink, interrupted: Callable[[], bool]
-    ) -> CommandEnd:
-        raise NotImplementedError
-
-    async def destroy(self, agent_uid: str, generation: int) -> list[str]:
-        raise NotImplementedError
-
-    async def put_file(self, sandbox_id: str, path: str, mode: int, chunks: AsyncIterator[bytes]) -> int:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
 
 @dataclass
 class Snapshots:
@@ -118,32 +97,6 @@ class Snapshots:
         async for chunk in pieces(self.files[path]):
             yield chunk
 
-    async def prepare(self, container_id: str, *, agent_uid: str, generation: int) -> None:
-        raise NotImplementedError
-
-    async def take(
-        self,
-        container_id: str,
-        *,
-        agent_uid: str,
-        generation: int,
-        number: int,
-        parent: str | None,
-        progress: Progress,
-    ) -> SnapshotInfo:
-        raise NotImplementedError
-
-    async def restore(
-        self, container_id: str, *, agent_uid: str, generation: int, ref: str, progress: Progress
-    ) -> RestoreInfo:
-        raise NotImplementedError
-
-    async def forget(self, container_id: str) -> None:
-        raise NotImplementedError
-
-    async def delete_agent(self, agent_uid: str) -> DeletedSnapshots:
-        raise NotImplementedError
-
 
 @dataclass
 class World:
@@ -160,6 +113,12 @@ class World:
     async def uploads(self, uid: str) -> list[str]:
         prefix = StoreKeys.upload(uid, "x").rpartition("/")[0] + "/"
         return [info.key async for info in self.store.list(prefix)]
+
+
+def body(response: httpx2.Response, status: int) -> dict[str, Any]:
+    """The JSON of an answer that must have this status."""
+    assert response.status_code == status, response.text
+    return response.json()
 
 
 @asynccontextmanager

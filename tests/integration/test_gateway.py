@@ -2,53 +2,18 @@
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx2
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
-from activities.records import ExecRecord, ExecutedCommand
 from activities.transcript import Segment
-from hibernaut import AgentSpec, errors
+from hibernaut import errors
 from hibernaut.agent import AgentHandle
 from hibernaut.client import AgentClient
 from hibernaut.contracts import StoreKeys
-from hibernaut.models import AgentStatus, EventKind, OutcomeKind, Usage
-from tests.integration.gateway_world import TOKEN, World, gateway_world
-from tests.support.scripted_agents import Script, temporal_server, working
-
-SPEC = AgentSpec(model="scripted")
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncGenerator[WorkflowEnvironment]:
-    async with temporal_server() as env:
-        yield env
-
-
-@pytest.fixture
-async def world(server: WorkflowEnvironment, tmp_path: Path) -> AsyncGenerator[World]:
-    script = Script()
-    async with working(server.client, script), gateway_world(server.client, script, tmp_path / "store") as one:
-        yield one
-
-
-@pytest.fixture
-async def agent(world: World) -> AgentHandle:
-    return await world.agents.start(f"agent-{uuid.uuid4().hex[:8]}", SPEC)
-
-
-async def awake(agent: AgentHandle) -> AgentStatus:
-    return await agent.wake(timeout=20)
-
-
-def body(response: httpx2.Response, status: int) -> dict[str, str]:
-    assert response.status_code == status, response.text
-    return response.json()
+from hibernaut.models import EventKind, Usage
+from tests.integration.gateway_world import TOKEN, World, body
 
 
 async def test_only_health_is_open(world: World, agent: AgentHandle) -> None:
@@ -66,7 +31,16 @@ async def test_only_health_is_open(world: World, agent: AgentHandle) -> None:
 
 
 async def test_unknown_agents_and_routes(world: World) -> None:
-    for path in ("files", "files/content?path=/x", "events", "transcript", "answers/m", "exec/e", "exec/e/stdout"):
+    for path in (
+        "files",
+        "files/content?path=/x",
+        "events",
+        "transcript",
+        "answers/m",
+        "exec",
+        "exec/e",
+        "exec/e-i0/stdout",
+    ):
         answer = await world.http.get(f"/v1/agents/nobody/{path}")
         assert body(answer, 404)["code"] == "agent_not_found"
         assert body(await world.http.get(f"/v1/agents/no%20id/{path}"), 422)["code"] == "invalid_agent_id"
@@ -189,32 +163,6 @@ async def test_the_transcript_is_told_in_order(world: World, agent: AgentHandle)
         "question 1",
         "two",
     ]
-
-
-async def test_command_output_is_streamed(world: World, agent: AgentHandle) -> None:
-    uid = (await agent.status()).agent_uid
-    small = ExecutedCommand(exec_id="b0-s1-c0-i0", command="make", kind=OutcomeKind.EXIT, stderr="a warning\n")
-    record = ExecRecord(
-        agent_uid=uid,
-        exec_prefix="b0-s1-c0",
-        call_id="call_1",
-        commands=(small,),
-        max_output_length=1000,
-        created_at=datetime.now(UTC),
-    )
-    await world.store.put(StoreKeys.exec_record(uid, "b0-s1-c0"), record.model_dump_json().encode())
-    content = b"line\n" * 200_000
-    await world.store.put(StoreKeys.exec_stream(uid, "b0-s1-c0-i0", "stdout"), content)
-    base = f"/v1/agents/{agent.id}/exec"
-    assert body(await world.http.get(f"{base}/b0-s1-c0"), 200)["format"] == "hibernaut-exec/1"
-    assert (await world.http.get(f"{base}/b0-s1-c0-i0/stdout")).content == content
-    whole = await world.http.get(f"{base}/b0-s1-c0-i0/stderr")
-    assert (whole.status_code, whole.content) == (200, b"a warning\n")
-    assert body(await world.http.get(f"{base}/b0-s1-c0-i7/stderr"), 404)["code"] == "output_not_found"
-    assert body(await world.http.get(f"{base}/b0-s9-c0-i0/stderr"), 404)["code"] == "output_not_found"
-    assert body(await world.http.get(f"{base}/b0-s1-c0-i0/other"), 422)["code"] == "invalid_request"
-    assert body(await world.http.get(f"{base}/..%2f..%2fx/stdout"), 404)["code"] == "no_route"
-    assert body(await world.http.get(f"{base}/.../stdout"), 422)["code"] == "invalid_request"
 
 
 async def test_a_gateway_that_is_away_is_named(world: World, agent: AgentHandle, unused_tcp_port: int) -> None:

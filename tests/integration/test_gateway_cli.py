@@ -2,76 +2,23 @@
 
 import asyncio
 import json
-import os
 import sys
-import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
 from hibernaut import AgentState
-from tests.integration.gateway_world import TOKEN, World, gateway_world
-from tests.support.scripted_agents import Script, temporal_server, working
-
-CHECKOUT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Shell:
-    """Runs the command line with the world's addresses."""
-
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world = world
-        self.folder = folder
-        self.name = f"agent-{uuid.uuid4().hex[:8]}"
-        config = world.agents.temporal.service_client.config
-        self._env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(CHECKOUT),
-            "TEMPORAL_ADDRESS": config.target_host,
-            "TEMPORAL_NAMESPACE": world.agents.temporal.namespace,
-            "HIBERNAUT_GATEWAY_URL": world.url,
-            "HIBERNAUT_GATEWAY_TOKEN": TOKEN,
-        }
-
-    async def __call__(self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hibernaut",
-            *arguments,
-            cwd=self.folder,
-            env=self._env | (env or {}),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            out, err = await process.communicate(stdin)
-        assert process.returncode is not None
-        assert b"Traceback" not in err, err.decode()
-        return Done(process.returncode, out.decode(), err.decode())
+from tests.integration.command_line import Shell
+from tests.integration.gateway_world import World, gateway_world
+from tests.support.scripted_agents import Script, working
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
-    script = Script()
-    folder = tmp_path_factory.mktemp("store")
-    async with (
-        temporal_server() as server,
-        working(server.client, script),
-        gateway_world(server.client, script, folder) as one,
-    ):
+async def world(agents_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    client, script = agents_server.client, Script()
+    async with working(client, script), gateway_world(client, script, tmp_path_factory.mktemp("store")) as one:
         yield one
 
 
@@ -200,7 +147,7 @@ async def test_a_reader_that_goes_away_is_no_error_to_see(cli: Shell) -> None:
     process = await asyncio.create_subprocess_shell(
         f"{sys.executable} -m hibernaut follow {cli.name} --no-follow | head -n 1",
         cwd=cli.folder,
-        env=cli._env,
+        env=cli.env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

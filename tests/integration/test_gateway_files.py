@@ -1,53 +1,19 @@
 """Files through the gateway: real HTTP, real workflow, real store; the computer itself is a dictionary."""
 
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
-from hibernaut import AgentSpec, errors
+from hibernaut import errors
 from hibernaut.agent import AgentHandle
-from hibernaut.models import AgentStatus
-from tests.integration.gateway_world import LIMIT, World, gateway_world, pieces
-from tests.support.scripted_agents import Script, temporal_server, working
-
-SPEC = AgentSpec(model="scripted")
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncGenerator[WorkflowEnvironment]:
-    async with temporal_server() as env:
-        yield env
-
-
-@pytest.fixture
-async def world(server: WorkflowEnvironment, tmp_path: Path) -> AsyncGenerator[World]:
-    script = Script()
-    async with working(server.client, script), gateway_world(server.client, script, tmp_path / "store") as one:
-        yield one
-
-
-@pytest.fixture
-async def agent(world: World) -> AgentHandle:
-    return await world.agents.start(f"agent-{uuid.uuid4().hex[:8]}", SPEC)
-
-
-async def awake(agent: AgentHandle) -> AgentStatus:
-    return await agent.wake(timeout=20)
-
-
-def body(response: httpx2.Response, status: int) -> dict[str, str]:
-    assert response.status_code == status, response.text
-    return response.json()
+from tests.integration.gateway_world import LIMIT, World, body, pieces
 
 
 async def test_a_file_comes_from_the_container_while_it_runs(world: World, agent: AgentHandle) -> None:
     content = bytes(range(256)) * 4096
     world.computer.files["/data/big file ä.bin"] = content
-    await awake(agent)
+    await agent.wake(timeout=20)
     assert await agent.files.read("/data/big file ä.bin") == content
     answer = await world.http.get(f"/v1/agents/{agent.id}/files/content", params={"path": "/data/big file ä.bin"})
     assert answer.headers["x-hibernaut-source"] == "container"
@@ -58,7 +24,7 @@ async def test_a_file_comes_from_the_snapshot_while_the_agent_sleeps_and_when_it
     world: World, agent: AgentHandle
 ) -> None:
     world.snapshots.files["/data/report.md"] = b"kept"
-    await awake(agent)
+    await agent.wake(timeout=20)
     await agent.hibernate(timeout=20)
     assert await agent.files.read("/data/report.md") == b"kept"
     assert [one.path for one in await agent.files.list("/data")] == ["/data/report.md"]
@@ -67,7 +33,7 @@ async def test_a_file_comes_from_the_snapshot_while_the_agent_sleeps_and_when_it
 
 
 async def test_a_container_that_is_gone_is_read_from_the_snapshot(world: World, agent: AgentHandle) -> None:
-    await awake(agent)
+    await agent.wake(timeout=20)
     await agent.files.write("/first", "a snapshot")
     world.computer.gone = True
     world.snapshots.files["/data"] = b"kept"
@@ -77,7 +43,7 @@ async def test_a_container_that_is_gone_is_read_from_the_snapshot(world: World, 
 
 async def test_a_file_of_the_image_alone_needs_the_agent_awake(world: World, agent: AgentHandle) -> None:
     world.snapshots.deleted.add("/gone")
-    await awake(agent)
+    await agent.wake(timeout=20)
     await agent.hibernate(timeout=20)
     with pytest.raises(errors.SandboxAsleep, match="Wake the agent"):
         await agent.files.read("/etc/hostname")
@@ -92,7 +58,7 @@ async def test_an_agent_that_has_no_snapshot_yet_says_so(agent: AgentHandle) -> 
 
 async def test_a_name_that_is_not_utf8_is_listed_and_read(world: World, agent: AgentHandle) -> None:
     world.computer.files["/data/caf\udce9"] = b"latin"
-    await awake(agent)
+    await agent.wake(timeout=20)
     listed = await agent.files.list("/data")
     assert [one.path for one in listed] == ["/data/caf\udce9"]
     assert await agent.files.read(listed[0].path) == b"latin"
@@ -100,7 +66,7 @@ async def test_a_name_that_is_not_utf8_is_listed_and_read(world: World, agent: A
 
 async def test_missing_and_unsuitable_files(world: World, agent: AgentHandle) -> None:
     world.computer.files["/data/fifo"] = b"x"
-    await awake(agent)
+    await agent.wake(timeout=20)
     with pytest.raises(errors.FileMissing, match="/nothing"):
         await agent.files.read("/nothing")
     with pytest.raises(errors.FileMissing):
@@ -111,7 +77,7 @@ async def test_missing_and_unsuitable_files(world: World, agent: AgentHandle) ->
 
 async def test_a_read_that_breaks_is_no_short_file(world: World, agent: AgentHandle, tmp_path: Path) -> None:
     world.computer.files["/broken"] = b"x" * 300_000
-    await awake(agent)
+    await agent.wake(timeout=20)
     with pytest.raises(errors.GatewayUnreachable, match="broke"):
         await agent.files.read("/broken")
     with pytest.raises(errors.GatewayUnreachable):
@@ -131,14 +97,14 @@ async def test_a_read_that_breaks_is_no_short_file(world: World, agent: AgentHan
     ],
 )
 async def test_paths_are_checked(agent: AgentHandle, world: World, query: str, status: int, code: str) -> None:
-    await awake(agent)
+    await agent.wake(timeout=20)
     answer = await world.http.get(f"/v1/agents/{agent.id}/files/content?{query}")
     assert body(answer, status)["code"] == code
 
 
 async def test_a_path_is_normalised(agent: AgentHandle, world: World) -> None:
     world.computer.files["/data/x"] = b"found"
-    await awake(agent)
+    await agent.wake(timeout=20)
     for path in ("//data/x", "/data/./x", "/data/y/../x", "/../data/x"):
         assert await agent.files.read(path) == b"found"
 

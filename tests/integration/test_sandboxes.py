@@ -121,7 +121,7 @@ async def test_a_timeout_ends_the_whole_process_group_and_keeps_the_output(bench
     await bench.acquire()
     result = await bench.run("echo before; (trap '' TERM; sleep 987) & sleep 987", timeout_ms=400)
     assert (result.end.kind, result.end.exit_code, result.stdout) == ("timeout", None, "before\n")
-    assert (await bench.run("pgrep -f 'sleep 987' | wc -l")).stdout.strip() == "1", "the one is the search itself"
+    assert (await bench.run("pgrep -f 'sleep 987' | wc -l")).stdout.strip() == "0"
 
 
 async def test_an_interrupt_ends_it_and_says_so(bench: Bench) -> None:
@@ -153,10 +153,12 @@ async def test_a_command_no_shell_can_be_given(bench: Bench) -> None:
 
 
 async def test_a_forged_result_is_refused_not_believed(bench: Bench) -> None:
-    await bench.acquire()
+    container = await bench.acquire()
     await bench.run(
-        "printf '#!/bin/sh\necho hibernaut1 exit 0 0 0 99999999999999999999 0\n' > /run/hibernaut/supervise"
+        "printf '#!/bin/sh\necho hibernaut2 serving; read -r line; echo hibernaut2 end exit 0 0 0 99999999999999999999 "
+        "0 - 1 0\n' > /run/hibernaut/supervise"
     )
+    bench.boxes._runner.forget(container.sandbox_id)
     with pytest.raises(SandboxRefused, match="tampered"):
         await bench.run("true")
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from hibernaut import contracts as c
-from hibernaut.models import Event, LeaseStatus, Usage
+from hibernaut.models import Event, LeaseStatus, ToolCall, Usage
 from workers.interceptor import ErrorInterceptor
 from workflows.agent import AgentWorkflow
 from workflows.delete import DeleteAgentWorkflow
@@ -45,6 +46,8 @@ class Script:
     forgotten: list[str] = field(default_factory=list[str])
     on_put: Callable[[c.PutFileRequest], Any] | None = None
     on_events: Callable[[c.AppendEventsRequest], Any] | None = None
+    on_exec: Callable[[c.ExecRequest], Any] | None = None
+    """Runs the commands of a message `run COMMAND && COMMAND ...`."""
 
     def activities(self) -> list[Callable[..., Any]]:
         return [
@@ -73,6 +76,9 @@ class Script:
                 await asyncio.sleep(0.1)
         if text == "reject":
             raise ApplicationError("the key is wrong", type="model_rejected", non_retryable=True)
+        if text.startswith("run "):
+            call = ToolCall(call_id="call_1", kind="shell_call", commands=tuple(text[4:].split(" && ")))
+            return c.ModelReply(segment_ref=ref, tool_calls=(call,))
         return c.ModelReply(
             segment_ref=ref,
             text_head=f"you said {text}",
@@ -102,6 +108,8 @@ class Script:
 
     @activity.defn(name=c.SHELL_EXEC.name)
     async def exec(self, request: c.ExecRequest) -> c.ExecResult:
+        if self.on_exec:
+            return await self.on_exec(request)
         return c.ExecResult(record_ref=c.StoreKeys.exec_record(request.agent_uid, request.exec_prefix), outcomes=())
 
     @activity.defn(name=c.SNAPSHOT_TAKE.name)
@@ -166,6 +174,7 @@ async def working(client: Client, script: Script) -> AsyncGenerator[None]:
         activities=script.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor()],
+        max_heartbeat_throttle_interval=timedelta(milliseconds=100),
     )
     async with agents, Worker(client, task_queue=c.PLACEMENT_QUEUE, activities=[script.choose]):
         yield

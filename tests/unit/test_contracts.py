@@ -6,21 +6,29 @@ from typing import Any, get_type_hints
 
 from temporalio import activity
 
+from activities.host import AssessActivities, PingActivities
 from activities.housekeeping import KeepingActivities
+from activities.images import ImageActivities
 from activities.model_call import ModelActivities
 from activities.sandbox import PlacementActivities, SandboxActivities
 from activities.shell import ShellActivities
 from activities.snapshot import SnapshotActivities
+from activities.sweep import HostActivities, SweepActivities
 from hibernaut.contracts import STUBS
 from workflows.options import OPTIONS
 
 CLASSES = (
+    AssessActivities,
+    HostActivities,
+    ImageActivities,
     KeepingActivities,
     ModelActivities,
+    PingActivities,
     PlacementActivities,
     SandboxActivities,
     ShellActivities,
     SnapshotActivities,
+    SweepActivities,
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,72 +10,21 @@ from activities.adapters.local_store import LocalStore
 from activities.errors import FileInImageOnly, FileNotInSnapshot, ObjectNotFound, SnapshotDamaged, SnapshotNotFound
 from activities.snapshots.chain import FULL_EVERY, ChainReader
 from activities.snapshots.engine import Engine
-from activities.snapshots.entries import ROOT, Entry, Kind
-from activities.snapshots.state import Index, Scan, Signature
+from activities.snapshots.entries import Entry, Kind
 from hibernaut.models import FileType
+from tests.support.memory_capture import MemoryCapture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from activities.ports.snapshots import CaptureKind, SnapshotInfo
-    from activities.snapshots.capture import Capture, ContentSource, Control
-    from activities.snapshots.packs import PackWriter
+    from activities.ports.snapshots import SnapshotInfo
 
 UID = "uid"
-Tree = dict[bytes, tuple[Entry, bytes]]
-
-
-class _Memory:
-    """A container whose files are a dictionary; also its own factory."""
-
-    kind: CaptureKind = "host"
-    image_id = "sha256:image"
-    needs_notes = False
-
-    def __init__(self) -> None:
-        self.tree: Tree = {}
-        self.add(Entry(ROOT, Kind.DIRECTORY, mode=0o755))
-
-    def add(self, entry: Entry, content: bytes = b"") -> None:
-        size = entry.size or len(content)
-        self.tree[entry.path] = (entry._replace(size=size), content)
-
-    def open(self, container_id: str, known: Capture | None) -> Capture:
-        del container_id, known
-        return self
-
-    def prepare(self) -> bytes | None:
-        return b"notes"
-
-    def resume(self, notes: bytes | None) -> None:
-        del notes
-
-    def take(self, index: Index, writer: PackWriter, control: Control) -> Scan:
-        del index
-        control.report("reading")
-        entries = {
-            path: entry._replace(chunks=writer.add(io.BytesIO(content))[0]) if content else entry
-            for path, (entry, content) in self.tree.items()
-        }
-        return Scan(entries=entries, signatures={}, skipped=0)
-
-    def in_image(self, paths: Iterable[bytes]) -> Mapping[bytes, bool]:
-        return dict.fromkeys(paths, False)
-
-    def restore(
-        self, entries: Mapping[bytes, Entry], source: ContentSource, control: Control
-    ) -> dict[bytes, Signature]:
-        control.report("writing")
-        self.tree = {
-            path: (entry._replace(chunks=()), b"".join(source.content(entry))) for path, entry in entries.items()
-        }
-        return {}
 
 
 @pytest.fixture
-def memory() -> _Memory:
-    return _Memory()
+def memory() -> MemoryCapture:
+    return MemoryCapture()
 
 
 @pytest.fixture
@@ -85,7 +33,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.fixture
-def engine(store: LocalStore, memory: _Memory) -> Engine:
+def engine(store: LocalStore, memory: MemoryCapture) -> Engine:
     return Engine(store, memory)
 
 
@@ -97,7 +45,7 @@ async def _read(engine: Engine, ref: str, path: str) -> bytes:
     return b"".join([piece async for piece in engine.open_file(ref, path)])
 
 
-async def test_files_are_listed_and_read_without_a_container(engine: Engine, memory: _Memory) -> None:
+async def test_files_are_listed_and_read_without_a_container(engine: Engine, memory: MemoryCapture) -> None:
     add = memory.add
     for path in (b"home", b"home/agent", b"new"):
         add(Entry(path, Kind.DIRECTORY, mode=0o755, opaque=path == b"new"))
@@ -154,7 +102,7 @@ async def test_files_are_listed_and_read_without_a_container(engine: Engine, mem
         await engine.list_files("agents/uid/snapshots/manifests/00000099", "/")
 
 
-async def test_chains_end_in_a_full_manifest(engine: Engine, memory: _Memory, store: LocalStore) -> None:
+async def test_chains_end_in_a_full_manifest(engine: Engine, memory: MemoryCapture, store: LocalStore) -> None:
     for number in range(50):
         memory.add(Entry(b"base%d" % number, Kind.FILE), b"base %d" % number)
     ref: str | None = None
@@ -171,7 +119,7 @@ async def test_chains_end_in_a_full_manifest(engine: Engine, memory: _Memory, st
     assert [at for at, kind in enumerate(kinds) if kind == "full"] == [0, FULL_EVERY + 1, 2 * FULL_EVERY + 2]
 
 
-async def test_a_missing_link_of_the_chain(engine: Engine, memory: _Memory, store: LocalStore) -> None:
+async def test_a_missing_link_of_the_chain(engine: Engine, memory: MemoryCapture, store: LocalStore) -> None:
     for number in range(10):
         memory.add(Entry(b"base%d" % number, Kind.FILE), b"base %d" % number)
     first = await _take(engine, 1, None)
@@ -192,7 +140,7 @@ async def test_a_missing_link_of_the_chain(engine: Engine, memory: _Memory, stor
     assert set((await ChainReader(store).state(fourth.ref)).entries) == set(memory.tree)
 
 
-async def test_deleting_an_agent_leaves_nothing(engine: Engine, memory: _Memory, store: LocalStore) -> None:
+async def test_deleting_an_agent_leaves_nothing(engine: Engine, memory: MemoryCapture, store: LocalStore) -> None:
     await engine.prepare("c", agent_uid=UID, generation=1)
     await store.put("agents/uid-2/snapshots/manifests/00000001", b"another's")
     memory.add(Entry(b"a", Kind.FILE), b"1")

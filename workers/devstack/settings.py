@@ -1,5 +1,6 @@
 """What a development stack is made of: components, ports, home, secrets, and each child's environment."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ class Component(StrEnum):
 
     TEMPORAL = "temporal"
     STORE = "store"
+    WATCHDOG = "watchdog"
     WORKER = "worker"
     GATEWAY = "gateway"
 
@@ -33,6 +35,14 @@ class Component(StrEnum):
 ALL = frozenset(Component)
 SERVERS = frozenset({Component.TEMPORAL, Component.STORE})
 """The stack without code of ours: what a test of a single part needs."""
+GRACE_SECONDS: Mapping[Component, float] = {
+    Component.TEMPORAL: 10.0,
+    Component.STORE: 15.0,
+    Component.WATCHDOG: 5.0,
+    Component.WORKER: 20.0,
+    Component.GATEWAY: 5.0,
+}
+"""What each has to end in good order."""
 
 PORT_VARIABLES = {
     "temporal": "HIBERNAUT_TEMPORAL_PORT",
@@ -98,6 +108,16 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+async def listens(port: int) -> bool:
+    """Whether a server answers on this port of the loopback interface."""
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def default_home(environ: Mapping[str, str]) -> Path:

@@ -21,6 +21,7 @@ from workers.devstack.providers import providers_file
 from workers.devstack.settings import (
     ALL,
     CHECKOUT,
+    GRACE_SECONDS,
     LOOPBACK,
     NAMESPACE,
     PORT_VARIABLES,
@@ -31,14 +32,17 @@ from workers.devstack.settings import (
     client_settings,
     default_home,
     is_free,
+    listens,
     server_environment,
     worker_environment,
 )
+from workers.settings import HostSettings
+from workers.watchdog.folder import HostFolder
+from workers.watchdog.spawn import guards
 
 _START_SECONDS = 60.0
 _PORT_SECONDS = 8.0
 """The servers of a stack that was killed need a moment to notice; their ports are busy until then."""
-_GRACE = {Component.WORKER: 20.0, Component.GATEWAY: 5.0, Component.STORE: 15.0, Component.TEMPORAL: 10.0}
 _MEMORY = {"GOMEMLIMIT": "512MiB"}
 
 
@@ -47,7 +51,7 @@ def _silent(_text: str) -> None:
 
 
 class DevStack:
-    """Temporal, an S3 server, a worker and the gateway on one home folder; state survives stop and start.
+    """Temporal, an S3 server, watchdog, worker and gateway on one home folder; state survives stop and start.
 
     Use it as an async context manager, or call `start` and `stop`.
     """
@@ -66,7 +70,8 @@ class DevStack:
         Args:
             home: Keeps databases, secrets and logs; `$HIBERNAUT_HOME` or `.hibernaut` in the checkout by default.
             ports: Where to listen; the fixed ports or those the environment names by default.
-            components: What to start. A worker or gateway needs both servers beside it.
+            components: What to start. A worker or gateway needs both servers beside it. A worker whose watchdog is not
+                among them starts one by itself, which outlives the stack for as long as sandboxes are left.
             settings: More environment variables for the worker and the gateway; they win over inherited ones.
             say: Told in a sentence of what happens.
         """
@@ -137,7 +142,7 @@ class DevStack:
             async with asyncio.TaskGroup() as group:
                 for component in servers:
                     group.create_task(self.start_component(component))
-            for component in (Component.WORKER, Component.GATEWAY):
+            for component in (Component.WATCHDOG, Component.WORKER, Component.GATEWAY):
                 if component in self.components:
                     await self.start_component(component)
             self._tell_clients()
@@ -150,7 +155,7 @@ class DevStack:
 
     async def stop(self) -> None:
         """Stop every component: first those that use the servers, then the servers. Stopping twice is harmless."""
-        for component in (Component.WORKER, Component.GATEWAY):
+        for component in (Component.WORKER, Component.WATCHDOG, Component.GATEWAY):
             await self.stop_component(component)
         await asyncio.gather(*(self.stop_component(component) for component in SERVERS))
         if self._lock.held:
@@ -180,6 +185,8 @@ class DevStack:
                 await self._start_temporal()
             case Component.STORE:
                 await self._start_store()
+            case Component.WATCHDOG:
+                await self._start_watchdog()
             case Component.WORKER:
                 await self._start_worker()
             case Component.GATEWAY:
@@ -207,6 +214,13 @@ class DevStack:
         await child.start(lambda: seaweed.healthy(client), timeout=_START_SECONDS)
         await seaweed.prepare(program, client, internal, folder)
 
+    async def _start_watchdog(self) -> None:
+        env = {**server_environment(os.environ), **self.env, **self._settings}
+        host = HostSettings.load(env)
+        folder = HostFolder(host.home, host.host_id)
+        child = self._child(Component.WATCHDOG, [sys.executable, "-m", "workers.watchdog"], env)
+        await child.start(lambda: guards(folder), timeout=_START_SECONDS)
+
     async def _start_worker(self) -> None:
         client, since = await self._client(), time.time()
 
@@ -222,21 +236,19 @@ class DevStack:
         await child.start(polls, timeout=_START_SECONDS)
 
     async def _start_gateway(self) -> None:
-        async def listens() -> bool:
-            try:
-                _, writer = await asyncio.open_connection(LOOPBACK, self.ports.gateway)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
         env = {**server_environment(os.environ), **self.env, **self._settings}
         child = self._child(Component.GATEWAY, [sys.executable, "-m", "workers.gateway"], env)
-        await child.start(listens, timeout=_START_SECONDS)
+        await child.start(lambda: listens(self.ports.gateway), timeout=_START_SECONDS)
 
     def _child(self, component: Component, argv: list[str], env: Mapping[str, str]) -> Child:
         child = Child(
-            component, argv, env=env, log=self.log(component), say=self._say, cwd=CHECKOUT, grace=_GRACE[component]
+            component,
+            argv,
+            env=env,
+            log=self.log(component),
+            say=self._say,
+            cwd=CHECKOUT,
+            grace=GRACE_SECONDS[component],
         )
         self._children[component] = child
         return child

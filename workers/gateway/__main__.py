@@ -9,11 +9,11 @@ import sys
 
 import uvicorn
 
-from activities.adapters.docker_client import Daemon
 from activities.errors import HibernautActivityError
 from hibernaut._connect import connect
 from hibernaut.errors import HibernautError, InvalidSettings
 from workers import wiring
+from workers.agents import namespace_id
 from workers.gateway.app import Gateway
 from workers.settings import Listen, Settings
 
@@ -35,8 +35,8 @@ async def _serve() -> None:
         log.warning("listening on %s: put TLS in front, the token travels in the clear", listen.host)
     temporal = await connect(settings.connection)
     store = wiring.open_store(settings)
-    daemon = Daemon()
-    sandboxes = wiring.sandboxes(daemon)
+    daemon = wiring.docker(settings)
+    sandboxes = wiring.sandboxes(daemon, settings.host_id, await namespace_id(temporal))
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops at these, then raises them again for whoever was there before it: that must not be the default,
         # which ends the process on the spot.

@@ -10,8 +10,6 @@ from starlette.routing import Route
 from temporalio.client import Client
 
 from activities.errors import HibernautActivityError
-from activities.ports.sandbox import Sandboxes
-from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.transcript import Transcript
 from hibernaut import __version__
@@ -20,7 +18,8 @@ from hibernaut.client import AgentClient
 from hibernaut.errors import HibernautError
 from workers.gateway import problems
 from workers.gateway.events import Events
-from workers.gateway.files import Files
+from workers.gateway.execs import Execs
+from workers.gateway.files import Files, SandboxFiles, SnapshotFiles
 from workers.gateway.guard import Guard
 from workers.gateway.outputs import Outputs
 
@@ -33,8 +32,8 @@ class Gateway:
         *,
         temporal: Client,
         store: ObjectStore,
-        snapshots: SnapshotEngine,
-        sandboxes: Sandboxes | None,
+        snapshots: SnapshotFiles,
+        sandboxes: SandboxFiles | None,
         transcript: Transcript,
         host_id: str,
         token: SecretStr,
@@ -56,7 +55,8 @@ class Gateway:
         agents, workflows = AgentClient.over(temporal), Workflows(temporal)
         self._files = Files(agents, workflows, store, snapshots, sandboxes, host_id, max_upload_bytes)
         self._events = Events(workflows, store)
-        self._outputs = Outputs(agents, store, transcript, self._events)
+        self._outputs = Outputs(agents, transcript, self._events)
+        self._execs = Execs(workflows, store, self._events)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -70,8 +70,9 @@ class Gateway:
                 Route(f"{agent}/events", self._events.stream, methods=["GET"]),
                 Route(f"{agent}/transcript", self._outputs.conversation, methods=["GET"]),
                 Route(f"{agent}/answers/{{message_id}}", self._outputs.answer, methods=["GET"]),
-                Route(f"{agent}/exec/{{exec_id}}", self._outputs.record, methods=["GET"]),
-                Route(f"{agent}/exec/{{exec_id}}/{{stream}}", self._outputs.output, methods=["GET"]),
+                Route(f"{agent}/exec", self._execs.newest, methods=["GET"]),
+                Route(f"{agent}/exec/{{exec_id}}", self._execs.one, methods=["GET"]),
+                Route(f"{agent}/exec/{{exec_id}}/{{stream}}", self._execs.output, methods=["GET"]),
             ],
             middleware=[Middleware(Guard, token=self._token)],
             exception_handlers={

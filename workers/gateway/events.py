@@ -95,23 +95,26 @@ class Events:
 
     async def turn_end(self, status: AgentStatus, message_id: str) -> Event | None:
         """The event that ended the turn of a message, looked for from the newest to the oldest."""
+        ends = {EventKind.TURN_FINISHED, EventKind.INTERRUPTED}
+        async for event in self.newest_first(status):
+            if event.kind in ends and event.data.get("message_id") == message_id:
+                return event
+        return None
 
-        def ends(event: Event) -> bool:
-            return event.kind in {EventKind.TURN_FINISHED, EventKind.INTERRUPTED} and (
-                event.data.get("message_id") == message_id
-            )
-
+    async def newest_first(self, status: AgentStatus) -> AsyncGenerator[Event]:
+        """All events, from the newest to the oldest."""
         page = await self.page(status.agent_id, 0)
         for event in reversed(page.events):
-            if ends(event):
-                return event
+            yield event
+        before = page.first_held
         for key in reversed(await self._keys(status.agent_uid)):
             for event in reversed(await self._segment(key)):
-                if ends(event):
-                    return event
+                # The workflow still holds some of what it has written.
+                if event.seq < before:
+                    before = event.seq
+                    yield event
             # A long log is read in many short steps: others have their turn between them.
             await asyncio.sleep(0)
-        return None
 
     async def _keys(self, uid: str) -> list[str]:
         prefix = StoreKeys.events(uid, 0).rpartition("/")[0] + "/"

@@ -5,14 +5,12 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from activities.errors import HibernautActivityError, SandboxLost
-from activities.ports.sandbox import Sandboxes
-from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from hibernaut._temporal import Workflows
 from hibernaut.client import AgentClient
@@ -31,6 +29,30 @@ SOURCE = "X-Hibernaut-Source"
 Source = Literal["container", "snapshot"]
 
 
+class SandboxFiles(Protocol):
+    """What the gateway uses of `activities.ports.sandbox.Sandboxes`."""
+
+    def read_file(self, sandbox_id: str, path: str) -> AsyncIterator[bytes]:
+        """Stream a file out of a running container."""
+        ...
+
+    async def list_files(self, sandbox_id: str, path: str) -> list[FileEntry]:
+        """The entries of a directory in a running container."""
+        ...
+
+
+class SnapshotFiles(Protocol):
+    """What the gateway uses of `activities.ports.snapshots.SnapshotEngine`."""
+
+    def open_file(self, ref: str, path: str) -> AsyncIterator[bytes]:
+        """Stream a file out of a snapshot."""
+        ...
+
+    async def list_files(self, ref: str, path: str) -> list[FileEntry]:
+        """The entries of a directory in a snapshot."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """The routes under `/v1/agents/{id}/files`."""
@@ -38,8 +60,8 @@ class Files:
     agents: AgentClient
     workflows: Workflows
     store: ObjectStore
-    snapshots: SnapshotEngine
-    sandboxes: Sandboxes | None
+    snapshots: SnapshotFiles
+    sandboxes: SandboxFiles | None
     host_id: str
     max_upload_bytes: int
 

@@ -1,4 +1,4 @@
-"""What an agent said and what its commands wrote: transcript, answers, command output."""
+"""What an agent said: transcript and answers."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -7,28 +7,22 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from activities.errors import ObjectNotFound
-from activities.ports.store import ObjectStore
-from activities.records import ExecRecord
 from activities.transcript import Segment, Transcript
 from hibernaut.client import AgentClient
-from hibernaut.contracts import StoreKeys
 from hibernaut.errors import InvalidRequest, MessageUnknown
 from hibernaut.models import AgentStatus, Answer, AnswerState
 from workers.gateway import requests
 from workers.gateway.events import Events
 from workers.gateway.streams import NDJSON, streamed
 
-STREAMS = frozenset({"stdout", "stderr"})
 MAX_MESSAGE_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The routes `transcript`, `answers` and `exec` of an agent."""
+    """The routes `transcript` and `answers` of an agent."""
 
     agents: AgentClient
-    store: ObjectStore
     transcript: Transcript
     events: Events
 
@@ -48,32 +42,6 @@ class Outputs:
         if answer.truncated or answer.state is AnswerState.UNKNOWN:
             answer = await self._recalled(await agent.status(), answer)
         return Response(json.dumps(answer.model_dump(mode="json")), media_type="application/json")
-
-    async def record(self, request: Request) -> Response:
-        """GET: what became of one tool call."""
-        uid = await self._uid(request)
-        key = StoreKeys.exec_record(uid, requests.item_id(request, "exec_id"))
-        return await streamed(self.store.stream(key), "application/json")
-
-    async def output(self, request: Request) -> Response:
-        """GET: the whole of one command's stdout or stderr."""
-        stream = str(request.path_params["stream"])
-        if stream not in STREAMS:
-            raise InvalidRequest(f"A command has stdout and stderr, not {stream[:40]!r}.")
-        exec_id = requests.item_id(request, "exec_id")
-        uid = await self._uid(request)
-        try:
-            return await streamed(self.store.stream(StoreKeys.exec_stream(uid, exec_id, stream)))
-        except ObjectNotFound:
-            # Output that the model was shown whole is in the record alone.
-            record = await self.store.get(StoreKeys.exec_record(uid, exec_id.rpartition("-i")[0] or exec_id))
-            for command in ExecRecord.model_validate_json(record).commands:
-                if command.exec_id == exec_id:
-                    return Response(getattr(command, stream).encode(), media_type="application/octet-stream")
-            raise
-
-    async def _uid(self, request: Request) -> str:
-        return (await self.agents.get(requests.agent_id(request)).status()).agent_uid
 
     async def _items(self, ref: str | None) -> AsyncGenerator[bytes]:
         # A segment names the one before it: the first walk finds the keys, the second tells them in order, and

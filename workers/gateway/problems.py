@@ -20,6 +20,7 @@ _STATUS: Mapping[type[HibernautError], int] = {
     errors.AgentNotFound: 404,
     errors.FileMissing: 404,
     errors.MessageUnknown: 404,
+    errors.OutputMissing: 404,
     errors.MessageTooLarge: 413,
     errors.FileTooLarge: 413,
     errors.InvalidRequest: 422,
@@ -29,12 +30,6 @@ _STATUS: Mapping[type[HibernautError], int] = {
     errors.Unavailable: 503,
 }
 """The first class of an error's ancestry that is named here decides."""
-
-
-class OutputMissing(HibernautError):
-    """No such command output or record."""
-
-    code = "output_not_found"
 
 
 class WrongToken(HibernautError):
@@ -47,8 +42,6 @@ def status_of(error: HibernautError) -> int:
     """The HTTP status of an error of ours."""
     if isinstance(error, WrongToken):
         return 401
-    if isinstance(error, OutputMissing):
-        return 404
     for kind in type(error).__mro__:
         if kind in _STATUS:
             return _STATUS[kind]
@@ -83,7 +76,7 @@ def from_activity(error: HibernautActivityError, path: str | None = None) -> Hib
         case activity_errors.PathNotUsable():
             return errors.FileUnsuitable(text)
         case activity_errors.ObjectNotFound():
-            return OutputMissing("There is no such output, or the agent has not written it yet.")
+            return errors.OutputMissing("There is no such output, or the agent has not written it yet.")
         case _:
             return None
 

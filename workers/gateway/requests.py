@@ -12,6 +12,9 @@ from hibernaut.errors import InvalidPath, InvalidRequest
 ITEM_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 MAX_PATH_BYTES = 4096
 MAX_MODE = 0o7777
+MAX_DIGITS = 18
+"""What a 64-bit number can have."""
+MAX_NUMBER = 10**MAX_DIGITS - 1
 
 
 def agent_id(request: Request) -> str:
@@ -63,9 +66,16 @@ def mode(parameters: dict[str, str]) -> int:
 
 def since(parameters: dict[str, str]) -> int:
     """A sequence number of an event; 0 by default."""
-    text = parameters.get("since", "0")
-    if not text.isdecimal() or len(text) > 18:  # noqa: PLR2004  # what a 64-bit number can be
-        raise InvalidRequest(f"The parameter since is no event number: {text[:20]!r}.")
+    return number(parameters, "since", 0)
+
+
+def number(parameters: dict[str, str], name: str, default: int, *, most: int = MAX_NUMBER) -> int:
+    """A parameter that counts something."""
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()) or len(text) > MAX_DIGITS or int(text) > most:
+        raise InvalidRequest(f"The parameter {name} is a number up to {most}, not {text[:20]!r}.")
     return int(text)
 
 
