@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
-.PHONY: help setup venv demo test test-slow chaos chaos-ci check lint format types layers up down status bench lock wheel clean
+.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: ## make this machine ready: virtual environment, Docker daemon, sandbox i
 
 venv:
 	@deploy/setup/run venv
+
+gvisor: ## gVisor's runsc for this machine, and what Docker needs to be told to offer it
+	@deploy/setup/run gvisor
 
 demo: setup ## an agent at work whose computer is destroyed twice; needs no API key
 	@$(BIN)/python -m examples.demo

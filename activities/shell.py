@@ -81,8 +81,8 @@ class _Work:
 
     async def run(self, exec_id: str, command: str, pulse: Pulse) -> ExecutedCommand:
         """One command to its end, or what is known of it when no more is to be started."""
-        # An earlier attempt of this activity may have come further than this one can see.
-        first = activity.info().attempt == 1
+        # An earlier attempt, or an earlier request, may have come further than this one can see.
+        first = activity.info().attempt == 1 and not self._request.asked_before
         if self._gone or (self._interrupted and first):
             kind = OutcomeKind.NOT_RUN if first else OutcomeKind.UNKNOWN
             return ExecutedCommand(exec_id=exec_id, command=command, kind=kind)

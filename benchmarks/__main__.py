@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 
-from benchmarks import bench_exec, bench_faults, bench_overlap, bench_peer_steps, bench_steps
+from benchmarks import bench_exec, bench_faults, bench_overlap, bench_peer_faults, bench_peer_steps, bench_steps
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "steps": bench_steps.main,
@@ -11,6 +11,7 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "exec": bench_exec.main,
     "overlap": bench_overlap.main,
     "faults": bench_faults.main,
+    "peer-faults": bench_peer_faults.main,
 }
 """In the order in which they run: `peer-steps` adds to the results of `steps`."""
 

@@ -16,7 +16,6 @@ from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_sandboxes import DockerSandboxes
 from activities.ports.sandbox import CommandRequest, SandboxIdentity
 from benchmarks.report import machine, middle, write
-from deploy.setup.gvisor import PIDS
 from hibernaut.models import OutcomeKind, SandboxSpec
 from hibernaut.models.spec import Runtime
 from tests.support.gvisor import RUNTIME, gvisor_dockerd
@@ -47,7 +46,7 @@ class Contest:
 
     async def __aenter__(self) -> Self:
         """Start the container."""
-        spec = SandboxSpec(runtime=self._runtime, pids=PIDS)
+        spec = SandboxSpec(runtime=self._runtime)
         self._sandbox_id = (await self._boxes.acquire(SandboxIdentity("bench", self._uid, 1), spec, None)).sandbox_id
         return self
 

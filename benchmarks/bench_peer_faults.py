@@ -12,7 +12,6 @@ import os
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +37,11 @@ PATIENCE = 150.0
 """Seconds from the fault to the answer."""
 LOOK = "cat ledger | cut -d' ' -f1"
 NAMES = ("c1", "c2", "c3")
+_END = "the end of"
 
 
 def _command(name: str, body: str) -> str:
-    return f'echo "{name} $(cat /proc/sys/kernel/random/uuid)" >> ledger; {body}'
+    return f'echo "{name} $(cat /proc/sys/kernel/random/uuid)" >> ledger; {body}; echo {_END} {name}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class PeerTrial:
     """Numbers of the executions, by command."""
     hit: float = 0.0
     next_success: float | None = None
-    texts: str = ""
-    """All the model was told."""
+    told: dict[str, str] = field(default_factory=dict[str, str])
+    """What the model was told of each command."""
     environ: dict[str, str] = field(default_factory=dict[str, str])
     steps: list[Step] = field(default_factory=list[Step])
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +85,8 @@ class PeerTrial:
     def play(self, conversation: Conversation) -> Step:
         """The scripted model."""
         made = len(conversation.calls)
-        self.texts = "\n".join(result.stdout for call in conversation.calls for result in call.results)
+        for name, call in zip(NAMES, conversation.calls, strict=False):
+            self.told[name] = "".join(result.stdout for result in call.results)
         if self.hit and made >= 2 and self.next_success is None:
             self.next_success = time.monotonic()
         if made == 1 and self.steps:
@@ -194,11 +195,14 @@ class PeerTrial:
             return ""
 
     def _row(self, answer: str) -> dict[str, object]:
-        ledger = Counter(answer.split())
-        lost = [name for name in self.seen if name not in ledger] if answer else list(NAMES)
+        ledger = set(answer.split())
+        # Without an answer nobody has any of the work.
+        lost = [name for name in NAMES if name not in ledger or f"{_END} {name}" not in self.told.get(name, "")]
         twice = sum(len(numbers) - 1 for numbers in self.seen.values())
-        survived = set(NAMES) <= set(ledger) and twice == 0
-        told = all(word in self.texts.lower() for word in ("lost",)) if lost else True
+        told = bool(answer) and all(
+            "exited with code 0" not in self.told.get(name, "exited with code 0") for name in lost
+        )
+        survived = set(NAMES) <= ledger and twice == 0 and (told or not lost)
         seconds = None if self.next_success is None or not answer else round(self.next_success - self.hit, 1)
         return {
             "fault": self.case.title,
@@ -206,7 +210,7 @@ class PeerTrial:
             "survived": int(survived),
             "commands_twice": twice,
             "calls_lost": len(lost),
-            "told": told,
+            "told": told or not lost,
             "seconds_median": seconds,
         }
 
@@ -243,7 +247,7 @@ CASES = (
     PeerCase("container `docker kill` during a command", _kill_container),
     PeerCase("Temporal server `kill -9` during a command, started again on its file", _kill_temporal),
     PeerCase("model API: 500, three times", steps=[http_error(500)] * 3),
-    PeerCase("3 MB of output of one command", body="head -c 3000000 /dev/zero | tr '\\0' x"),
+    PeerCase("3 MB of output of one command", body="head -c 3000000 /dev/zero | tr '\\0' x; echo"),
     PeerCase("two turns, nothing broken", turns=2),
     PeerCase("an absolute symbolic link in the workspace, two turns", body="ln -s /usr/bin/python3 link", turns=2),
     PeerCase("a FIFO in the workspace, two turns", body="mkfifo pipe", turns=2),

@@ -98,8 +98,12 @@ class LogReader:
             # After the events: what runs now has not been told by them.
             async for entry in self._running(begun):
                 yield entry
-            if not follow or (check.due() and not await patiently(partial(self._workflows.is_open, self._agent_id))):
+            if not follow:
                 return
+            if check.due() and not await patiently(partial(self._workflows.is_open, self._agent_id)):
+                # Once more, for what happened between the last look and the end.
+                follow = False
+                continue
             await asyncio.sleep(LOOK_EVERY)
 
     async def _running(self, begun: "dict[str, _Output]") -> AsyncGenerator[LogEntry]:
@@ -107,6 +111,10 @@ class LogReader:
         if live is None:
             return
         if live.exec_id not in begun:
+            # The command before it has ended, and whatever of it goes to the store is there: told in one piece.
+            for output in begun.values():
+                async for chunk in output.grown(None):
+                    yield chunk
             begun[live.exec_id] = self._output(live.exec_id)
             yield LogStart(exec_id=live.exec_id, command=live.command)
         async for chunk in begun[live.exec_id].grown(live):

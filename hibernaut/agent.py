@@ -136,7 +136,9 @@ class AgentHandle:
             if page.events:
                 pace.reset()
             elif check.due() and await self._ended():
-                return
+                # Once more, for what happened between the last look and the end.
+                follow = False
+                continue
             await pace.sleep()
 
     def logs(

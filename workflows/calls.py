@@ -109,6 +109,7 @@ class _Run:
         self._prefix = prefix
         self._segment_ref = segment_ref
         self._result: contracts.ExecResult | None = None
+        self._asked = False
 
     async def to_the_end(self, calls: Calls) -> bool:
         """Run them and answer the call; False when the sandbox was lost under them."""
@@ -134,12 +135,15 @@ class _Run:
                 loss = Loss(reason_of(error), finding, lease.generation, uncertain=self._every())
             else:
                 finished, uncertain = self._split(result.outcomes)
-                if result.lost is None:
+                held = record.lease is not None and record.lease.generation == lease.generation
+                if result.lost is None and held:
                     record.dirty += [*finished, *uncertain]
                     calls.ran(call, self._named(result))
                     self._lease.begin_snapshot(f"$ {shown_line(call)}")
                     return True
-                loss = Loss(result.lost, Finding.LOST, lease.generation, finished, uncertain)
+                loss = Loss(
+                    result.lost or "the sandbox was lost meanwhile", Finding.LOST, lease.generation, finished, uncertain
+                )
             loss.collect = self._collect
             if await self._lease.recover(loss) is not Recovered.INTACT:
                 if self._result is not None:
@@ -150,18 +154,22 @@ class _Run:
                     self._lease.begin_snapshot("after recovery")
                 return False
 
-    async def _collect(self) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]:
-        """Ask the journal of a restarted container: what finished there, and what stays uncertain."""
+    async def _collect(self) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]] | None:
+        """Ask the journal of a restarted container what finished and what stays uncertain; none if it is gone."""
         lease = self._record.lease
         if lease is None:
             return (), self._every()
-        self._result = await self._exec(lease, attach_only=True)
-        return self._split(self._result.outcomes)
+        result = await self._exec(lease, attach_only=True)
+        if result.lost is not None:
+            return None
+        self._result = result
+        return self._split(result.outcomes)
 
     async def _exec(self, lease: LeaseStatus, *, attach_only: bool = False) -> contracts.ExecResult:
         record, spec, call = self._record, self._context.spec, self._call
         timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
         shown = shown_line(call)
+        asked_before, self._asked = self._asked, True
         handle = options.start(
             contracts.SHELL_EXEC,
             contracts.ExecRequest(
@@ -175,6 +183,7 @@ class _Run:
                 max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
                 max_output_bytes=spec.max_output_bytes,
                 attach_only=attach_only,
+                asked_before=asked_before,
             ),
             summary=f"recover: what became of $ {shown}" if attach_only else f"$ {shown}",
             task_queue=lease.task_queue,

@@ -117,8 +117,9 @@ class Lease:
         """
         intact = True
         while await self.hold():
-            await workflow.wait_condition(lambda: self._capture.done or self._record.stopping)
-            if not self._capture.done:
+            # Files that are put meanwhile may have found the sandbox lost: what became of it is known at the end.
+            await workflow.wait_condition(lambda: self.settled or self._record.stopping)
+            if not self.settled:
                 return False
             if self._capture.lost is not None:
                 if await self.recover(self._capture.lost) is Recovered.INTACT:
@@ -134,8 +135,13 @@ class Lease:
                 # A run that ended between a command and its snapshot's success leaves it to the next run.
                 self.begin_snapshot("not yet durable")
             else:
-                return intact
+                return intact and not self._record.untold
         return False
+
+    @property
+    def settled(self) -> bool:
+        """Whether no snapshot is under way, nor a recovery."""
+        return self._capture.done and not self._recovery.climbing
 
     async def release(self) -> bool:
         """Snapshot what is there, then destroy the container. False when that was not possible."""

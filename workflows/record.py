@@ -131,6 +131,11 @@ class AgentRecord(BaseModel):
         """Whether the turn under way is to end instead of going on."""
         return self.interrupt or self.closing
 
+    @property
+    def untold(self) -> bool:
+        """Whether something was lost of which the model has not heard."""
+        return any(item.kind == "note" and item.report is not None for item in self.pending)
+
     def new_items(self) -> tuple[NewItem, ...]:
         """The pending items in the order the wire wants: answers to calls first, then notes, then messages."""
         rank = {"instructions": 0, "tool_result": 1, "note": 2, "user": 3}

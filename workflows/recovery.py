@@ -50,10 +50,16 @@ class Loss:
     """Commands that ran to their end and are in no snapshot."""
     uncertain: Sequence[DirtyCommand] = ()
     """Commands that may or may not have taken effect, unless `collect` finds out."""
-    collect: Callable[[], Awaitable[tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]]] | None = None
-    """Asks a restarted container what its journal knows: the finished and the uncertain ones."""
+    collect: Callable[[], Awaitable[tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]] | None]] | None = None
+    """Asks a restarted container what its journal knows: the finished and the uncertain ones; none if it is gone."""
     placement: contracts.Placement | None = field(default=None, init=False)
     how: Recovered = field(default=Recovered.INTACT, init=False)
+    gone: list[DirtyCommand] = field(default_factory=list[DirtyCommand], init=False)
+    """Commands that had ended before it and are in no snapshot."""
+    requested: int | None = field(default=None, init=False)
+    """The snapshot that should be restored."""
+    fatal: bool = field(default=False, init=False)
+    """Whether a replay lost the sandbox once more: it is not tried again."""
     replayed: list[ReplayedCommand] = field(default_factory=list[ReplayedCommand], init=False)
 
 
@@ -79,6 +85,11 @@ class Recovery:
         self._holder = holder
         self._climbing = asyncio.Lock()
 
+    @property
+    def climbing(self) -> bool:
+        """Whether a sandbox is being brought back."""
+        return self._climbing.locked()
+
     async def run(self, loss: Loss) -> Recovered:
         """Bring the sandbox back, or the next one in its place, and tell the model what was lost."""
         record, context = self._record, self._context
@@ -90,17 +101,16 @@ class Recovery:
                 return Recovered.REPLACED
             state = context.state
             context.show(AgentState.RECOVERING, loss.reason)
-            requested = record.snapshot.number if record.snapshot else None
             await self._holder.settle()
-            lost = [*record.dirty, *loss.finished]
             taken: list[str] = []
-            if not await self._worth_a_try(loss):
+            if not await self._worth_a_try(loss) or not await self._climb(loss, taken):
+                # Nobody knows what became of the sandbox: whoever needs it next finds out, and tells of these as well.
+                record.dirty += [*loss.finished, *loss.uncertain]
                 return Recovered.STOPPED
-            await self._climb(loss, lost, taken)
             if loss.how is Recovered.RESTARTED:
                 record.dirty += [*loss.finished, *loss.uncertain]
             if loss.how is not Recovered.INTACT:
-                self._tell(loss, lost, taken, requested)
+                self._tell(loss, [*loss.gone, *loss.finished], taken, loss.requested)
             context.show(AgentState.PAUSED if record.paused else state)
             if loss.how is not Recovered.INTACT and context.spec.recovery == "pause" and not record.stopping:
                 context.pause(f"recovered, and the spec wants a person to look (recovery: pause): {loss.reason}")
@@ -135,35 +145,41 @@ class Recovery:
         )
         return await self._context.while_paused()
 
-    async def _climb(self, loss: Loss, lost: Sequence[DirtyCommand], taken: list[str]) -> None:
+    async def _climb(self, loss: Loss, taken: list[str]) -> bool:
+        """Climb to the end; False when the turn was ended before anything was known."""
         record = self._record
         steps = {
             Rung.PING: lambda: self._ping_held(record.lease),
             Rung.ASSESS: lambda: self._assess(loss),
             Rung.COLLECT: lambda: self._collect(loss),
             Rung.RELOCATE: lambda: self._relocate(loss),
-            Rung.REPLAY: lambda: self._replay(loss, lost),
+            Rung.REPLAY: lambda: self._replay(loss),
         }
         # Older runs replaced every lost container: their histories know no assess.
         rung = first(loss.finding) if record.lease and workflow.patched("assess") else Rung.PLACE
         while rung not in {Rung.TELL, Rung.GO_ON}:
             rung = await climb(rung, steps, taken)
             if rung is Rung.PAUSE:
-                self._context.pause(f"recovery failed: {loss.reason}")
+                if not record.stopping:
+                    self._context.pause(f"recovery failed: {loss.reason}")
                 if not await self._context.while_paused():
-                    loss.how = Recovered.STOPPED
-                    return
+                    return loss.how is not Recovered.INTACT
                 rung = Rung.PLACE
             if rung in {Rung.PLACE, Rung.ACQUIRE}:
                 record.lease = None
                 loss.how = Recovered.REPLACED
+                # A command may have ended, and its snapshot begun, since this climb did.
+                await self._holder.settle()
+                loss.requested = record.snapshot.number if record.snapshot else None
+                loss.gone += [command for command in record.dirty if command not in loss.gone]
                 record.dirty.clear()
                 if not await self._holder.replace(loss.placement, taken):
                     # The next hold restores this very snapshot.
                     loss.how = Recovered.STOPPED
-                    return
+                    return True
                 loss.placement = None
                 rung = Rung.REPLAY
+        return True
 
     async def _ping_held(self, lease: LeaseStatus | None) -> Finding:
         return Finding.SILENT if lease is None else await self.ping(lease)
@@ -192,16 +208,20 @@ class Recovery:
         if result.state == "running":
             return Finding.RUNNING
         loss.reason = result.reason or loss.reason
-        loss.how = Recovered.RESTARTED
+        if loss.how is not Recovered.REPLACED:
+            loss.how = Recovered.RESTARTED
         return Finding.RESTARTED
 
     async def _collect(self, loss: Loss) -> Finding:
-        if loss.collect is None:
+        if loss.collect is None or loss.how is Recovered.REPLACED:
             return Finding.DONE
         try:
-            loss.finished, loss.uncertain = await loss.collect()
+            found = await loss.collect()
         except ActivityError as error:
             return finding_of(error)
+        if found is None:
+            return Finding.LOST
+        loss.finished, loss.uncertain = found
         return Finding.DONE
 
     async def _relocate(self, loss: Loss) -> Finding:
@@ -213,12 +233,12 @@ class Recovery:
         loss.placement = placement
         return Finding.OTHER_HOST
 
-    async def _replay(self, loss: Loss, lost: Sequence[DirtyCommand]) -> Finding:
+    async def _replay(self, loss: Loss) -> Finding:
         """Run the lost commands that may run twice once more, in order."""
         record, spec = self._record, self._context.spec
-        again = [command for command in (*lost, *loss.uncertain) if command.safe]
+        again = [command for command in (*loss.gone, *loss.finished, *loss.uncertain) if command.safe]
         lease = record.lease
-        if spec.recovery != "replay" or not again or lease is None:
+        if spec.recovery != "replay" or not again or lease is None or loss.fatal:
             return Finding.DONE
         timeout_ms = int(spec.command_timeout.total_seconds() * 1000)
         handle = options.start(
@@ -243,11 +263,13 @@ class Recovery:
         try:
             result = await handle
         except ActivityError as error:
+            loss.fatal = finding_of(error) is Finding.LOST
             return finding_of(error)
         ran = [(command, outcome) for command, outcome in zip(again, result.outcomes, strict=False)
                if outcome.kind is not OutcomeKind.NOT_RUN]  # fmt: skip
         record.dirty.extend(command for command, _ in ran)
         if result.lost is not None:
+            loss.fatal = True
             return Finding.LOST
         loss.replayed = [
             ReplayedCommand(command=command.head, kind=outcome.kind, exit_code=outcome.exit_code)

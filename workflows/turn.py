@@ -66,7 +66,8 @@ class Turn:
 
     async def _durable(self) -> bool:
         """Whether everything the answer speaks of is safe; if not, the model is told before it may answer."""
-        return self._record.lease is None or await self._lease.ready()
+        record, lease = self._record, self._lease
+        return ((record.lease is None and lease.settled) or await lease.ready()) and not record.untold
 
     async def _ask(self) -> contracts.ModelReply | None:
         """One model call; None when it was interrupted or failed for good, which pauses the agent."""

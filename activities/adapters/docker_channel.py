@@ -10,27 +10,28 @@ import contextlib
 import re
 import socket
 import ssl
-import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Generator
 from typing import Any
 
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_frames import Frames
 from activities.adapters.docker_result import ReplyReader
 from activities.adapters.docker_sandbox import JOURNAL
-from activities.errors import SandboxError, SandboxRefused, SandboxUnavailable
+from activities.errors import SandboxError, SandboxLost, SandboxRefused, SandboxUnavailable
 
 MAX_IDLE = 64
 """Channels kept open while nothing runs through them; the one used longest ago is closed first."""
 IDLE_PER_CONTAINER = 2
 """One for commands, one to read what a running command writes."""
+LOOK_S = 1.0
+"""Seconds of silence after which the daemon is asked whether the container still runs."""
 SEND_S = 30.0
 """Seconds a request may wait to be taken; a container held still for its snapshot takes none."""
 
 _HELLO = b"hibernaut2 serving"
-_FRAME = struct.Struct(">BxxxL")
-_STDOUT = 1
 _RECEIVE_BYTES = 256 * 1024
 
 
@@ -44,6 +45,7 @@ class Channel:
             SandboxError: The daemon does not start an exec there.
         """
         self._daemon = daemon
+        self._sandbox_id = sandbox_id
         argv = ["sh", f"{JOURNAL}/supervise", "serve"]
         with translated():
             # As root, whoever runs the commands: the journal is out of that user's reach.
@@ -52,7 +54,7 @@ class Channel:
             )["Id"]
             self._connection: Any = daemon.streams.exec_start(self._exec, socket=True)
         self._socket: Any = getattr(self._connection, "_sock", self._connection)
-        self._frames = _Frames()
+        self._frames = Frames()
         self._greeting = b""
         self._greeted = False
         if not isinstance(self._socket, socket.socket):
@@ -93,11 +95,17 @@ class Channel:
             SandboxUnavailable: The channel ended.
             SandboxRefused: Who answers there is no supervisor that serves, or it says why it cannot.
         """
-        with _standing():
-            self._socket.settimeout(patience)
-            try:
-                raw = self._socket.recv(_RECEIVE_BYTES)
-            except TimeoutError:
+        raw = None
+        deadline = time.monotonic() + patience
+        while raw is None:
+            left = deadline - time.monotonic()
+            with _standing():
+                self._socket.settimeout(min(LOOK_S, max(0.001, left)))
+                with contextlib.suppress(TimeoutError):
+                    raw = self._socket.recv(_RECEIVE_BYTES)
+            if raw is None and self._outlived:
+                raise SandboxUnavailable("the container stopped or was restarted under the channel into it")
+            if raw is None and left <= LOOK_S:
                 return None
         if not raw:
             raise self._ended()
@@ -128,6 +136,21 @@ class Channel:
             ReplyReader().feed(line + newline)
             raise SandboxRefused("what answers in the container is no supervisor that serves")
         return b""
+
+    @property
+    def _outlived(self) -> bool:
+        """Whether the container it leads into has stopped or was restarted; False when the daemon does not say.
+
+        It ends with the container, but under gVisor its end may never come.
+        """
+        try:
+            with translated():
+                state = self._daemon.api.inspect_container(self._sandbox_id)["State"]
+        except SandboxLost:
+            return True
+        except SandboxError:
+            return False
+        return not state["Running"] or token(state["StartedAt"]) != self.started_at
 
     def _ended(self) -> SandboxError:
         """Why the connection ended, as far as the daemon knows."""
@@ -176,12 +199,17 @@ class Channels:
     def drop(self, sandbox_id: str) -> None:
         """Close the container's channels; a block that uses one sees its end."""
         with self._lock:
-            idle = [channel for channel, owner in self._idle.items() if owner == sandbox_id]
-            for channel in idle:
-                del self._idle[channel]
             for channel, owner in self._busy.items():
                 if owner == sandbox_id:
                     channel.hang_up()
+        self.renew(sandbox_id)
+
+    def renew(self, sandbox_id: str) -> None:
+        """Close the container's idle channels: whoever wants one is given a new one."""
+        with self._lock:
+            idle = [channel for channel, owner in self._idle.items() if owner == sandbox_id]
+            for channel in idle:
+                del self._idle[channel]
         for channel in idle:
             channel.close()
 
@@ -253,37 +281,3 @@ def _standing() -> Generator[None]:
         yield
     except OSError as error:
         raise SandboxUnavailable(f"the channel into the container broke: {error}") from error
-
-
-class _Frames:
-    """Docker's multiplexed stream: eight bytes (stream, length) before each piece."""
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._left = 0
-        self._wanted = False
-
-    @property
-    def unfinished(self) -> bool:
-        return bool(self._head or self._left)
-
-    def feed(self, raw: bytes) -> bytes:
-        """The part of it that is standard output."""
-        pieces: list[bytes] = []
-        at = 0
-        while at < len(raw):
-            if not self._left:
-                taken = raw[at : at + _FRAME.size - len(self._head)]
-                self._head += taken
-                at += len(taken)
-                if len(self._head) == _FRAME.size:
-                    stream, self._left = _FRAME.unpack(self._head)
-                    self._wanted = stream == _STDOUT
-                    self._head = b""
-                continue
-            piece = raw[at : at + self._left]
-            at += len(piece)
-            self._left -= len(piece)
-            if self._wanted:
-                pieces.append(piece)
-        return b"".join(pieces)

@@ -3,9 +3,10 @@
 import re
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from activities.adapters.docker_channel import Channel, Channels
+from activities.adapters.docker_channel import Channel, Channels, token
 from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_control import ContainerControl
 from activities.adapters.docker_result import End, Piece, ReplyReader, Seen
@@ -69,6 +70,7 @@ class CommandRunner:
                     raise SandboxUnavailable("the worker is stopping; a command that was started runs on") from error
                 # Whatever became of the channel, the journal knows what became of the command: asking again attaches.
                 self._check_running(sandbox_id, asked=work.asked)
+                self._channels.renew(sandbox_id)
                 yield from work.steps()
         except SandboxLost as error:
             error.started = error.started or (work.asked and error.end is None)
@@ -127,15 +129,17 @@ class _Run:
         """Ask a supervisor for the command, and go on to its end."""
         request = self._request
         with self._channels.lease(self._sandbox_id) as channel:
-            restarted = bool(request.started_at) and channel.started_at != request.started_at
+            restarted = bool(request.started_at) and channel.started_at != token(request.started_at)
             if restarted or request.attach_only:
                 channel.send(f"find {request.exec_id} {channel.started_at}\n".encode())
             else:
                 self.asked = True
-                channel.send(f"run {request.exec_id} {channel.started_at} ".encode() + self._line)
+                channel.send(f"run {request.exec_id} {channel.started_at} ".encode() + self._line.rest)
             end = yield from self._wait(channel)
             if end.readable and not end.whole:
-                yield from self._rest(channel, end)
+                # A connection that took a long command takes no further request.
+                with self._channels.lease(self._sandbox_id) if self._line.raw else nullcontext(channel) as reading:
+                    yield from self._rest(reading, end)
             given = self._seen.given
             result = end.outcome(
                 # Of what is there no more nothing can be given.
@@ -217,7 +221,16 @@ class _Run:
         return pieces, bool(pieces) and size >= PART_BYTES
 
 
-def _line(request: CommandRequest) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A request behind id and start of the container."""
+
+    rest: bytes
+    raw: bool
+    """Whether the command follows the line as it is."""
+
+
+def _line(request: CommandRequest) -> _Line:
     """The request as the supervisor reads it, after id and start of the container."""
     command = request.command
     if "\0" in command:
@@ -235,8 +248,8 @@ def _line(request: CommandRequest) -> bytes:
     # `read` drops blanks at the ends of a line, `$(...)` newlines at the end: the dots keep both.
     text = b"." + raw.replace(b"\\", rb"\\").replace(b"\n", rb"\n") + b".\n"
     if len(text) <= MAX_LINE_BYTES:
-        return bounds + text
-    return bounds + f"@{len(raw)}\n".encode() + raw
+        return _Line(bounds + text, raw=False)
+    return _Line(bounds + f"@{len(raw)}\n".encode() + raw, raw=True)
 
 
 def _checked(exec_id: str) -> str:

@@ -25,6 +25,8 @@ LABEL_NAMESPACE = "hibernaut.namespace"
 
 JOURNAL = "/run/hibernaut"
 """A volume: no snapshot sees it, and it outlives a restart of the container under every runtime."""
+GVISOR_PIDS = 4096
+"""Docker's limit counts the threads of gVisor's own kernel, not the processes in it: to reach it ends the sandbox."""
 STATE = "/var/lib/hibernaut"
 """Working directory and exported variables; in the root file system, so that snapshots hold them."""
 
@@ -143,7 +145,7 @@ class ContainerFactory:
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(spec.cpus * 1_000_000_000),
-            pids_limit=spec.pids,
+            pids_limit=max(spec.pids, GVISOR_PIDS) if spec.runtime == "runsc" else spec.pids,
             cap_drop=["ALL"],
             cap_add=list(CAPABILITIES),
             security_opt=["no-new-privileges"],

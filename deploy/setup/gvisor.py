@@ -20,8 +20,6 @@ FLAGS = ("--platform=systrap", "--network=none", "--overlay2=none")
 `systrap` needs no virtualization, and sandboxes have no network to emulate. Without `--overlay2=none` files are kept
 where neither Docker nor a snapshot on the host sees them, and are gone when the container is restarted.
 """
-PIDS = 1024
-"""The least `pids` of a sandbox: the limit counts gVisor's own threads, and too few end the whole sandbox."""
 
 _SUITE = "trixie"
 _SECONDS = 30.0

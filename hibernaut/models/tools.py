@@ -114,11 +114,13 @@ class RecoveryReport(Open):
                 "working directory and exported variables are as they were then."
             )
         if self.requested_snapshot is not None and self.requested_snapshot != self.restored_snapshot:
-            lines.append(f"Snapshot {self.requested_snapshot} was damaged and could not be used.")
+            lines.append(
+                f"Snapshot {self.requested_snapshot} was damaged and could not be used: what only it held is lost."
+            )
         if self.lost_commands:
             lines.append("The effects of these commands, which ran after it, are lost:")
             lines.extend(f"  $ {command}" for command in self.lost_commands)
-        else:
+        elif self.requested_snapshot in {None, self.restored_snapshot}:
             lines.append("No finished command's effects were lost.")
         if self.uncertain_commands:
             inside = (

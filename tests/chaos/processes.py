@@ -1,6 +1,7 @@
 """A worker as its supervisor sees it: a process that is started, killed, and started again."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -69,21 +70,23 @@ class WorkerProcess:
         except TimeoutError:
             await self._end(signal.SIGKILL)
 
-    def freeze(self) -> None:
-        """Stop it in its tracks, as a machine that is starved would."""
-        self._signal(signal.SIGSTOP)
+    async def crash(self) -> None:
+        """End it together with its watchdog, as the crash of its machine would."""
+        await self.kill()
+        self.end_watchdog(signal.SIGKILL)
 
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._signal(signal.SIGCONT)
+    def end_watchdog(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the watchdog it has started, which outlives it on purpose."""
+        home = f"HIBERNAUT_HOME={self._environ['HIBERNAUT_HOME']}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                ours = home in (entry / "environ").read_bytes().split(b"\0")
+                if ours and b"workers.watchdog" in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), number)
 
     def words(self) -> str:
         """The end of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
 
     async def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

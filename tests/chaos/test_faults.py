@@ -8,11 +8,7 @@ from tests.chaos.cases import CASES
 from tests.chaos.trial import FaultCase, FaultResult, Trial
 from tests.chaos.world import ChaosWorld
 
-pytestmark = [
-    pytest.mark.chaos,
-    # docker-py leaves its socket to the garbage collector when the daemon it asks is down.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.chaos
 
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
 

@@ -11,11 +11,7 @@ from tests.chaos.strikes import Striker
 from tests.chaos.trial import FaultCase, Trial
 from tests.chaos.world import ChaosWorld
 
-pytestmark = [
-    pytest.mark.chaos,
-    # docker-py leaves its socket to the garbage collector when the daemon it asks is down.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.chaos
 
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
 STEPS = int(os.environ.get("CHAOS_STEPS", "20"))

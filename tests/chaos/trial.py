@@ -14,7 +14,7 @@ from hibernaut.errors import HibernautError
 from hibernaut.models import EventKind
 from tests.chaos.errand import LOOK, REPORT, Errand, Job, label_of
 from tests.chaos.witness import Witness
-from tests.chaos.world import ChaosWorld, soon
+from tests.chaos.world import MACHINE_DOCKER, ChaosWorld, soon
 
 UNKNOWN = 252
 
@@ -169,7 +169,7 @@ class Trial:
         self._agent = await self.world.client.start(f"chaos-{uuid4().hex[:8]}", AgentSpec.model_validate(spec))
         self.uid = (await self.agent.status()).agent_uid
         text, wrong = "", ""
-        async with Witness(self.world.apis, self.uid) as self._witness:
+        async with Witness((self.world.dockerd.host, MACHINE_DOCKER), self.uid) as self._witness:
             try:
                 await self.case.play(self)
                 text = await self.answered()

@@ -138,7 +138,6 @@ class ChaosWorld:
             await self.dockerd.start()
         if self.stack.pid(Component.STORE) is None:
             await self.stack.start_component(Component.STORE)
-        self.worker.thaw()
         if not self.worker.runs:
             await self.worker.start()
             await self.worker.ready(self.temporal)
@@ -181,6 +180,7 @@ class ChaosWorld:
             yield worker
         finally:
             await worker.stop()
+            worker.end_watchdog()
 
     def containers(self, uid: str) -> list[str]:
         """Ids of every container of an agent on any host, running or not."""
@@ -208,6 +208,7 @@ class ChaosWorld:
 
     async def _stop_worker(self) -> None:
         await self.worker.stop()
+        self.worker.end_watchdog()
 
 
 @contextmanager

@@ -61,6 +61,8 @@ class SnapshotFidelityTests(SnapshotWorld):
     """Whatever an agent does to its files comes back."""
 
     special_files = SPECIAL_FILES
+    shows_holes = True
+    """Whether the kernel under test tells which parts of a file take no room."""
 
     async def test_special_files(self, engine: Engine, boxes: Boxes) -> None:
         box, fresh = await self.fresh(engine, boxes)
@@ -74,10 +76,11 @@ class SnapshotFidelityTests(SnapshotWorld):
         taken = await self.take(engine, box, 2, taken.ref)
         copy = await self.check_restore(engine, boxes, box, fresh, taken.ref)
         facts = copy.look()
-        assert facts[b"/work/sparse"][7], "the holes are gone"
-        assert facts[b"/work/hole"][7], "the hole is gone"
         assert facts[b"/work/link-a"][8] == [b"/work/deep/er/link-c", b"/work/link-a", b"/work/link-b"]
-        assert int(copy.sh("du -k /work/sparse").split()[0]) < 1000
+        if self.shows_holes:
+            assert facts[b"/work/sparse"][7], "the holes are gone"
+            assert facts[b"/work/hole"][7], "the hole is gone"
+            assert int(copy.sh("du -k /work/sparse").split()[0]) < 1000
 
     async def test_strange_names(self, engine: Engine, boxes: Boxes) -> None:
         box, fresh = await self.fresh(engine, boxes)

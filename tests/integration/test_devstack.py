@@ -81,8 +81,8 @@ async def test_the_whole_stack_works_and_stops_in_order(home: Path, monkeypatch:
         _, writer = await asyncio.open_connection("127.0.0.1", stack.ports.gateway)
         writer.close()
     stopped = [line.removeprefix("stopping ") for line in said if line.startswith("stopping ")]
-    assert stopped[:2] == ["worker", "gateway"]
-    assert set(stopped[2:]) == {"store", "temporal"}
+    assert stopped[:3] == ["worker", "gateway", "watchdog"]
+    assert set(stopped[3:]) == {"store", "temporal"}
     assert not any("killed" in line for line in said)
 
 

@@ -138,7 +138,9 @@ async def test_a_channel_that_breaks_in_mid_command_costs_nothing_but_time(bench
     result = await running
     assert (result.end.kind, result.end.exit_code, result.stdout, result.stderr) == ("exit", 4, "run\n", "said\n")
     assert (await bench.run("cat /root/count")).stdout == "run\n"
-    assert channel not in channels(bench)._idle, "the broken one is gone, and another serves"
+    async with asyncio.timeout(20):
+        while channel in channels(bench)._idle:
+            assert (await bench.run("echo on")).stdout == "on\n"
 
 
 async def test_a_command_whose_supervisor_dies_with_the_channel_is_not_run_again(bench: Bench) -> None:
@@ -175,7 +177,7 @@ async def test_what_a_command_writes_into_the_channel_itself_is_not_believed(ben
     if when == "within":
         assert (await bench.run(f"echo junk >{into}; echo real")).stdout == "real\n"
     else:
-        await bench.run(f"{{ sleep 0.2; echo hibernaut1 exit 0 0 0 0 0 >{into}; touch /tmp/done; }} & :")
+        await bench.run(f"{{ sleep 0.2; echo hibernaut2 end exit 0 0 0 0 0 - 1 0 >{into}; touch /tmp/done; }} & :")
         await begun(bench, "/tmp/done")
     assert (await bench.run("echo next")).stdout == "next\n"
 
@@ -271,13 +273,13 @@ async def test_a_supervisor_that_does_not_serve_is_refused(bench: Bench) -> None
     assert not channels(bench)._idle
 
 
-async def test_output_that_cannot_be_kept_is_worth_a_retry(bench: Bench) -> None:
+async def test_a_command_whose_output_could_not_be_kept_is_not_run_again(bench: Bench) -> None:
     container = await bench.acquire()
 
     def full(_stream: str, _data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     request = CommandRequest("full", "echo run >>/root/count; cat /root/count", 20_000)
-    with pytest.raises(SandboxUnavailable, match="No space left"):
+    with pytest.raises(OSError, match="No space left"):
         await bench.boxes.run(container.sandbox_id, request, full, lambda: False)
     assert (await bench.run(request.command, exec_id="full")).stdout == "run\n"

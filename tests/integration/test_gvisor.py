@@ -16,10 +16,9 @@ from activities.adapters.docker_captures import DockerCaptures
 from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_sandboxes import DockerSandboxes
 from activities.adapters.local_store import LocalStore
-from activities.errors import SandboxLost
+from activities.errors import SandboxLost, SandboxUnavailable
 from activities.ports.sandbox import CommandEnd, CommandRequest, Container, SandboxIdentity
 from activities.snapshots.engine import Engine
-from deploy.setup.gvisor import PIDS
 from hibernaut.models import OutcomeKind, SandboxSpec
 from tests.support.dockerd import SecondDockerd
 from tests.support.gvisor import RUNTIME, gvisor_dockerd
@@ -62,7 +61,7 @@ class Guest:
         return self.container.sandbox_id
 
     async def acquire(self, generation: int = 1, **spec: object) -> Container:
-        wanted = SandboxSpec.model_validate({"runtime": RUNTIME, "pids": PIDS, **spec})
+        wanted = SandboxSpec.model_validate({"runtime": RUNTIME, **spec})
         self.container = await self.boxes.acquire(SandboxIdentity("test", self.uid, generation), wanted, None)
         return self.container
 
@@ -167,6 +166,13 @@ async def test_what_a_command_leaves_in_the_background_is_listed(guest: Guest) -
     assert left == f"{(await guest.look('pgrep -x sleep')).strip()} sleep"
 
 
+async def test_more_processes_than_the_spec_allows_do_not_end_the_sandbox(guest: Guest) -> None:
+    await guest.acquire(pids=64)
+    many = await guest.run("for i in $(seq 200); do sleep 900 & done; jobs -p | wc -l; kill $(jobs -p); wait")
+    assert many.stdout == "200\n"
+    assert (await guest.run("echo alive")).stdout == "alive\n"
+
+
 async def _client(guest: Guest, exec_id: str, command: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", CLIENT, guest.host, guest.sandbox_id, exec_id, command, stderr=asyncio.subprocess.DEVNULL
@@ -223,6 +229,27 @@ async def test_a_restart_of_the_container_is_told_and_nothing_runs_again(guest: 
     state = await guest.boxes.inspect(guest.sandbox_id)
     assert state.started_at != first.started_at
     assert (await guest.run("echo on", started_at=state.started_at)).stdout == "on\n"
+
+
+async def test_a_sandbox_whose_daemon_was_killed_is_started_again_with_its_files(
+    guest: Guest, dockerd: SecondDockerd
+) -> None:
+    first = await guest.acquire()
+    command = "echo run >>/root/count; sleep 900"
+    running = asyncio.create_task(guest.run(command, exec_id="cut", started_at=first.started_at))
+    await guest.marked("/root/count")
+    await dockerd.kill()
+    with pytest.raises(SandboxUnavailable, match="no Docker daemon answers"):
+        await running
+    await dockerd.start()
+    # A daemon that finds containers it lost sight of ends them.
+    assert not (await guest.boxes.inspect(guest.sandbox_id)).running
+    assert await guest.boxes.start(guest.sandbox_id) != first.started_at
+    with pytest.raises(SandboxLost) as caught:
+        await guest.run(command, exec_id="cut", started_at=first.started_at)
+    assert caught.value.end is not None
+    assert caught.value.end.kind is OutcomeKind.UNKNOWN
+    assert await guest.look("cat /root/count") == "run\n"
 
 
 async def test_files_go_in_and_come_out(guest: Guest) -> None:

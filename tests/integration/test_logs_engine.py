@@ -37,8 +37,9 @@ async def gateway(stack: DevStack) -> AsyncIterator[dict[str, str]]:
                 await asyncio.sleep(0.1)
     assert process.returncode is None
     yield env
-    process.terminate()
-    await process.wait()
+    if process.returncode is None:
+        process.terminate()
+    assert await process.wait() == 0
 
 
 @asynccontextmanager
@@ -97,4 +98,4 @@ async def test_output_is_seen_while_it_grows_and_whole_afterwards(lab: LabFactor
             whole, errors = await every.communicate()
             assert (every.returncode, errors) == (0, b"oops\n")
             assert large in whole
-            assert whole.rstrip().splitlines()[-2:-1] == [digest.rstrip()]
+            assert digest in whole.partition(large)[2]

@@ -38,7 +38,15 @@ class Bench:
         return self.container
 
     async def run(
-        self, command: str, *, timeout_ms: int = 20_000, exec_id: str | None = None, stop: asyncio.Event | None = None
+        self,
+        command: str,
+        *,
+        timeout_ms: int = 20_000,
+        exec_id: str | None = None,
+        stop: asyncio.Event | None = None,
+        started_at: str = "",
+        max_output_bytes: int = 1 << 30,
+        attach_only: bool = False,
     ) -> Result:
         assert self.container is not None
         self._count += 1
@@ -47,10 +55,22 @@ class Bench:
         def sink(stream: str, data: bytes) -> None:
             parts[stream] += data
 
-        request = CommandRequest(exec_id or f"t{self._count}", command, timeout_ms)
+        request = CommandRequest(
+            exec_id or f"t{self._count}", command, timeout_ms, started_at, max_output_bytes, attach_only
+        )
         interrupted = stop.is_set if stop is not None else (lambda: False)
         end = await self.boxes.run(self.container.sandbox_id, request, sink, interrupted)
         return Result(end, parts["stdout"].decode(), parts["stderr"].decode())
+
+    def sh(self, script: str) -> str:
+        """Run a script as root beside the supervisor."""
+        assert self.container is not None
+        code, output = self.daemon.client.containers.get(self.container.sandbox_id).exec_run(
+            ["sh", "-euc", script], user="0", workdir="/"
+        )
+        assert code == 0, (script, output)
+        assert isinstance(output, bytes)
+        return output.decode()
 
     def inspect(self) -> dict[str, dict[str, object]]:
         assert self.container is not None

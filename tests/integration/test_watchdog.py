@@ -137,6 +137,7 @@ async def test_a_killed_watchdog_is_replaced_and_the_worker_s_own_death_changes_
     mine = (await host.acquire()).sandbox_id
     world.contact(seconds=600)
     async with guarded(world.settings):
+        await until(lambda: watched(world.folder) and _pid(world.folder) > 0, "a watchdog")
         first = _pid(world.folder)
         os.kill(first, 9)
         await until(lambda: watched(world.folder) and _pid(world.folder) not in {0, first}, "another watchdog")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Mapping
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ from activities.adapters.docker_client import Daemon
 from examples.scripted_model import ScriptedModel, respond, say, shell
 from hibernaut import AgentClient, AgentSpec
 from hibernaut.agent import AgentHandle
+from hibernaut.contracts import TASK_QUEUE
 from workers.devstack.stack import DevStack
+from workers.devstack.temporal import worker_polls
 
 
 async def _worker(environ: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -50,7 +53,11 @@ async def test_a_command_outlives_its_worker_and_runs_once(stack: DevStack, temp
             "OPENAI_API_KEY": model.api_key,
             "OPENAI_BASE_URL": model.base_url,
         }
+        since = time.time()
         first = await _worker(environ)
+        while not await worker_polls(temporal, TASK_QUEUE, since=since):
+            assert first.returncode is None
+            await asyncio.sleep(0.1)
         agent = await AgentClient.over(temporal).start(f"mortal-{uuid4().hex[:6]}", AgentSpec(model=model.model))
         ticket = await agent.post("go")
         await _until_it_runs(agent, daemon)

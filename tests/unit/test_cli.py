@@ -142,7 +142,8 @@ def test_a_process_of_its_own_answers_in_time(nowhere: str) -> None:
 def test_help_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
-    for verb in ("run", "start", "send", "follow", "status", "ls", "hibernate", "wake", "interrupt", "pause", "delete"):
+    talking = ("run", "start", "send", "follow", "logs", "status", "ls")
+    for verb in (*talking, "hibernate", "wake", "interrupt", "pause", "delete"):
         assert f" {verb} " in shown
     assert run(["files", "--help"]) == 0
 

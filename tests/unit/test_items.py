@@ -99,6 +99,23 @@ async def test_a_native_call_is_answered_command_by_command(store: LocalStore) -
     assert rest[2]["stderr"].startswith("[hibernaut] not run")
 
 
+async def test_what_is_known_beyond_the_outcome_is_told_in_both_forms(store: LocalStore) -> None:
+    ref = await kept(
+        store,
+        executed(OutcomeKind.INTERRUPTED, stderr="part", detail="ended: it wrote more than 9 bytes"),
+        executed(exit_code=0, background=("12 sleep", "34 my server")),
+    )
+    [item] = await rendered(store, ToolResult(call_id="c", call_kind="shell_call", record_ref=ref))
+    first, second = (output["stderr"].splitlines() for output in item["output"])
+    assert (first[0], first[2]) == ("part", "[hibernaut] ended: it wrote more than 9 bytes")
+    assert second == ["[hibernaut] still running in the background: 12 sleep, 34 my server"]
+    [item] = await rendered(store, ToolResult(call_id="c", call_kind="function_call", record_ref=ref))
+    one, two = json.loads(item["output"])["outputs"]
+    assert (one["detail"], two["background"]) == ("ended: it wrote more than 9 bytes", ["12 sleep", "34 my server"])
+    assert "background" not in one
+    assert "detail" not in two
+
+
 async def test_max_output_length_is_echoed_only_when_the_call_had_it(store: LocalStore) -> None:
     [item] = await rendered(store, ToolResult(call_id="c", call_kind="shell_call", error="no"))
     assert "max_output_length" not in item

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from hibernaut.errors import InvalidSettings
-from workers.settings import Settings
+from workers.settings import HostSettings, Settings
+from workers.watchdog.spawn import environment
 
 STORE = {"HIBERNAUT_STORE": "file:///tmp/store"}
 
@@ -36,6 +37,22 @@ def test_everything_is_read() -> None:
     assert not settings.gateway_listen.loopback
     assert settings.gateway_token is not None
     assert settings.gateway_token.get_secret_value() == "also secret"
+
+
+def test_a_watchdog_needs_no_store_and_gets_no_secret() -> None:
+    environ = {"HIBERNAUT_HOST_ID": "h1", "HIBERNAUT_LEASE_SECONDS": "7.5", "HIBERNAUT_DOCKER_HOST": "unix:///x.sock"}
+    settings = HostSettings.load(environ)
+    assert (settings.host_id, settings.lease_seconds, settings.docker_host) == ("h1", 7.5, "unix:///x.sock")
+    given = environment(settings, {"PATH": "/bin", "DOCKER_CERT_PATH": "/c", "OPENAI_API_KEY": "k", **STORE})
+    assert given.keys() == {"PATH", "DOCKER_CERT_PATH", "HIBERNAUT_HOME", "HIBERNAUT_HOST_ID", "HIBERNAUT_DOCKER_HOST"}
+
+
+@pytest.mark.parametrize("seconds", ["1.9", "0", "-1", "soon", "nan", "3601"])
+def test_a_lease_too_short_to_be_renewed_is_refused(seconds: str) -> None:
+    with pytest.raises(InvalidSettings, match="HIBERNAUT_LEASE_SECONDS"):
+        HostSettings.load({"HIBERNAUT_LEASE_SECONDS": seconds})
+    with pytest.raises(InvalidSettings, match="HIBERNAUT_LEASE_SECONDS"):
+        Settings.load(STORE | {"HIBERNAUT_LEASE_SECONDS": seconds})
 
 
 def test_secrets_are_not_shown() -> None:

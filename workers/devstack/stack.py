@@ -155,7 +155,7 @@ class DevStack:
 
     async def stop(self) -> None:
         """Stop every component: first those that use the servers, then the servers. Stopping twice is harmless."""
-        for component in (Component.WORKER, Component.WATCHDOG, Component.GATEWAY):
+        for component in (Component.WORKER, Component.GATEWAY, Component.WATCHDOG):
             await self.stop_component(component)
         await asyncio.gather(*(self.stop_component(component) for component in SERVERS))
         if self._lock.held:

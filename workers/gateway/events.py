@@ -54,8 +54,12 @@ class Events:
                 since, quiet = event.seq, False
                 yield ndjson(event)
                 follow = follow and event.kind is not EventKind.CLOSED
-            if not follow or (quiet and check.due() and not await self.workflows.is_open(name)):
+            if not follow:
                 return
+            if quiet and check.due() and not await self.workflows.is_open(name):
+                # Once more, for what happened between the last look and the end.
+                follow = False
+                continue
             if alive.due():
                 yield b"\n"
             if not quiet:

@@ -17,7 +17,8 @@ freeze (half a second, and some 50 ms a container, sixteen at a time) fits into 
 case the contact before it was earlier than s, so they were frozen by then too; and they stay so, because contact
 alone thaws nothing: the worker asks Temporal what each agent holds, and an agent that is in the middle of a recovery,
 or has gone on with the next generation, is not one whose sandbox is thawed (`workers/thaw.py`). `sandbox.assess`
-thaws as well: it is asked for by the agent itself, and Temporal hands out no task that is no longer wanted.
+thaws as well, since the agent itself asks for it, once Temporal has confirmed that it still does: the task may have
+been on its way for long (`workers/tasks.py`).
 
 What is assumed: the watchdog runs (the worker starts another when it died; a host that is suspended or powered off
 runs nothing either), its Docker daemon freezes containers within 0.5 L, a worker with contact answers a ping that

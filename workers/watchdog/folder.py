@@ -1,5 +1,6 @@
 """What a host's worker and its watchdog share: a folder in the host's home."""
 
+import contextlib
 import json
 import os
 import re
@@ -93,7 +94,8 @@ class HostFolder:
 
     def mark(self, container_id: str) -> None:
         """Note that a container is frozen until its agent claims it."""
-        self._mark(container_id).touch()
+        with contextlib.suppress(FileExistsError):
+            self._mark(container_id).touch(exist_ok=False)
 
     def holds(self, container_id: str) -> bool:
         """See `FrozenMarks.holds`."""

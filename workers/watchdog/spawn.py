@@ -14,8 +14,6 @@ from workers.watchdog.folder import HostFolder
 
 _PASSED = ("DOCKER_", "LC_", "PYTHON", "SSL_CERT_")
 _PASSED_NAMES = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "TZ"})
-_PATIENCE_S = 10.0
-_POLL_S = 0.1
 _started: list[subprocess.Popen[bytes]] = []
 """Those this process has started: held until they end, as Python complains of a child that is let go of."""
 
@@ -66,17 +64,12 @@ def spawn(settings: HostSettings, folder: HostFolder) -> subprocess.Popen[bytes]
 
 @asynccontextmanager
 async def guarded(settings: HostSettings) -> AsyncGenerator[None]:
-    """See to it that a watchdog is there now, and until the block ends; it stays when the block ends."""
+    """See to it that there is a watchdog, now and until the block ends; it stays when the block ends.
+
+    Its start is not waited for: the lease of a worker that has just come up is good for many times as long.
+    """
     folder = HostFolder(settings.home, settings.host_id)
     folder.make()
-    if not watched(folder):
-        await asyncio.to_thread(_start, settings, folder)
-        for _ in range(int(_PATIENCE_S / _POLL_S)):
-            if watched(folder):
-                break
-            await asyncio.sleep(_POLL_S)
-        else:
-            _log.warning("the watchdog does not come up; see %s", folder.log)
     task = asyncio.create_task(_keep(settings, folder))
     try:
         yield
@@ -89,15 +82,10 @@ async def guarded(settings: HostSettings) -> AsyncGenerator[None]:
 async def _keep(settings: HostSettings, folder: HostFolder) -> None:
     ours: subprocess.Popen[bytes] | None = None
     while True:
-        await asyncio.sleep(settings.lease_seconds / 5)
         # Asked also so that one that has ended leaves no entry in the process table.
         _started[:] = [process for process in _started if process.poll() is None]
-        if not watched(folder) and ours not in _started:
-            ours = await asyncio.to_thread(_start, settings, folder)
-
-
-def _start(settings: HostSettings, folder: HostFolder) -> subprocess.Popen[bytes]:
-    process = spawn(settings, folder)
-    _started.append(process)
-    _log.info("started a watchdog, pid %d; its log is %s", process.pid, folder.log)
-    return process
+        if not watched(folder) and (ours is None or ours not in _started):
+            ours = await asyncio.to_thread(spawn, settings, folder)
+            _started.append(ours)
+            _log.info("started a watchdog, pid %d; its log is %s", ours.pid, folder.log)
+        await asyncio.sleep(settings.lease_seconds / 5)

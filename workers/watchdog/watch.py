@@ -19,6 +19,8 @@ AT_ONCE = 16
 FREEZE_TRIES = 3
 LONG_SILENCE_S = 60.0
 """Seconds without a worker and without a container after which a watchdog that a worker started ends by itself."""
+GIVE_UP_S = 3600.0
+"""Seconds without a worker after which such a watchdog no longer waits for a Docker daemon that does not answer."""
 
 log = logging.getLogger("workers.watchdog")
 
@@ -51,6 +53,9 @@ class Watchdog:
                     log.info("no worker and no sandbox: the watchdog of host %s ends", self._host_id)
                     return
             except SandboxError as error:
+                if self._lease is not None and self._lease.age > GIVE_UP_S and not stays:
+                    log.warning("no worker and no Docker daemon for long: the watchdog of host %s ends", self._host_id)
+                    return
                 log.warning("the sandboxes of host %s cannot be frozen: %s", self._host_id, error)
             stop.wait(INTERVAL_S)
 

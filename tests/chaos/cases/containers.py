@@ -76,7 +76,7 @@ async def container_out_of_memory(trial: Trial) -> None:
 
 
 @fault(
-    "a full file system in the sandbox",
+    "disk full in the sandbox",
     jobs=(Job("c1"), Job("c2", _FILL + "; exit 28", fails=True), Job("c3", "rm /dev/shm/full")),
 )
 async def memory_disk_full(trial: Trial) -> None:

@@ -17,7 +17,7 @@ async def host_gone(trial: Trial) -> None:
     first = (await trial.agent.status()).lease
     async with world.other_host():
         trial.hit()
-        await world.worker.kill()
+        await world.worker.crash()
         await world.dockerd.kill()
         world.kill_containers()
         await trial.answered()

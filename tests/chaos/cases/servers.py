@@ -56,12 +56,12 @@ async def dockerd_killed_during_model_call(trial: Trial) -> None:
     await trial.world.dockerd.start()
 
 
-@fault("worker and Docker daemon killed together during a command", jobs=_LONG, lost=1)
+@fault("the whole machine crashes during a command, and comes back", jobs=_LONG, lost=1)
 async def machine_crashed(trial: Trial) -> None:
     await trial.post()
     await trial.begun("c2")
     trial.hit()
-    await trial.world.worker.kill()
+    await trial.world.worker.crash()
     await trial.world.dockerd.kill()
     trial.world.kill_containers()
     await trial.world.dockerd.start()

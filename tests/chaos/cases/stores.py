@@ -52,7 +52,7 @@ async def store_unavailable(trial: Trial) -> None:
 
 @fault("object store: connection cut in mid-upload, six times", jobs=_LARGE)
 async def store_cut_upload(trial: Trial) -> None:
-    await _broken(trial, Rule(_of_pack, cut_after=100_000, times=6))
+    await _broken(trial, Rule(_of_pack, cut_after=100_000, times=6), replies=2)
 
 
 @fault("object store refuses every upload for 10 s, a snapshot under way", jobs=_LARGE)
@@ -66,11 +66,14 @@ async def store_refuses_snapshot(trial: Trial) -> None:
     trial.world.proxy.remove(rule)
 
 
-async def _broken(trial: Trial, rule: Rule) -> None:
+async def _broken(trial: Trial, rule: Rule, *, replies: int = 0) -> None:
+    """Let the store fail from the second command on; the clock runs from the first failure, and this many replies."""
     await trial.post()
     await trial.begun("c2")
-    trial.hit()
     trial.world.proxy.add(rule)
+    await asyncio.wait_for(rule.met.wait(), 60)
+    await trial.asked(replies)
+    trial.hit()
     await trial.answered()
     assert rule.hits == rule.times, f"the fault was met {rule.hits} times"
 

@@ -8,6 +8,7 @@ from tests.chaos.trial import Trial, fault
 
 _LONG = (Job("c1"), Job("c2", seconds=4), Job("c3"))
 _AWAY_S = 60
+_LEASE_OUT_S = 30
 
 
 @fault("worker `kill -9` during a command", jobs=_LONG)
@@ -39,15 +40,20 @@ async def worker_killed_during_snapshot(trial: Trial) -> None:
 
 @fault("worker `kill -9` during a restore", messages=2, jobs=(Job("c1"), Job("c2")))
 async def worker_killed_during_restore(trial: Trial) -> None:
-    await trial.post()
-    await trial.answered()
-    await trial.agent.hibernate(timeout=60)
-    held = trial.world.proxy.add(Rule(lambda it: it.method == "GET" and "/packs/" in it.path, hold=True))
-    await trial.post()
-    await asyncio.wait_for(held.met.wait(), 60)
+    await _restoring(trial)
     trial.hit()
     await trial.world.worker.kill()
-    trial.world.proxy.remove(held)
+    trial.world.proxy.mend()
+    await trial.world.worker.start()
+
+
+@fault("worker gone for 30 s during a restore: its lease runs out", messages=2, jobs=(Job("c1"), Job("c2")))
+async def worker_gone_during_restore(trial: Trial) -> None:
+    await _restoring(trial)
+    trial.hit()
+    await trial.world.worker.kill()
+    trial.world.proxy.mend()
+    await asyncio.sleep(_LEASE_OUT_S)
     await trial.world.worker.start()
 
 
@@ -79,6 +85,16 @@ async def worker_stopped_during_exec(trial: Trial) -> None:
     trial.hit()
     await trial.world.worker.stop()
     await trial.world.worker.start()
+
+
+async def _restoring(trial: Trial) -> None:
+    """Let the agent do its first job, sleep, and be woken; returns in the middle of the restore, which waits."""
+    await trial.post()
+    await trial.answered()
+    await trial.agent.hibernate(timeout=60)
+    held = trial.world.proxy.add(Rule(lambda it: it.method == "GET" and "/packs/" in it.path, hold=True))
+    await trial.post()
+    await asyncio.wait_for(held.met.wait(), 60)
 
 
 async def _resting(trial: Trial) -> None:
