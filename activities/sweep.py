@@ -60,6 +60,20 @@ class AuditLine(Open):
     generation: int
     reason: str
 
+    @classmethod
+    def of(cls, box: Owned, host_id: str, reason: str, actor: str = "housekeeping") -> "AuditLine":
+        """The line for a container that is about to be removed."""
+        return cls(
+            at=datetime.now(UTC),
+            actor=actor,
+            host_id=host_id,
+            sandbox_id=box.sandbox_id,
+            agent_id=box.agent_id,
+            agent_uid=box.agent_uid,
+            generation=box.generation,
+            reason=reason,
+        )
+
     def swept(self) -> SweptContainer:
         """The container that it speaks of."""
         return SweptContainer(
@@ -123,7 +137,12 @@ class SweepActivities:
             owned = await self._sandboxes.owned()
             reasons = await self._reasons(owned)
             lines = await self._write(
-                key, [self._line(box, reasons[box.sandbox_id]) for box in owned if box.sandbox_id in reasons]
+                key,
+                [
+                    AuditLine.of(box, self._host_id, reasons[box.sandbox_id])
+                    for box in owned
+                    if box.sandbox_id in reasons
+                ],
             )
             left = {box.sandbox_id for box in owned} - await self._remove(owned, reasons)
         removed = tuple(line.swept() for line in lines if line.sandbox_id not in left)
@@ -143,17 +162,6 @@ class SweepActivities:
         standings = dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
         found = {box.sandbox_id: reason_to_remove(box, standings[box.agent_id]) for box in grown}
         return {sandbox_id: reason for sandbox_id, reason in found.items() if reason is not None}
-
-    def _line(self, box: Owned, reason: str) -> AuditLine:
-        return AuditLine(
-            at=datetime.now(UTC),
-            host_id=self._host_id,
-            sandbox_id=box.sandbox_id,
-            agent_id=box.agent_id,
-            agent_uid=box.agent_uid,
-            generation=box.generation,
-            reason=reason,
-        )
 
     async def _write(self, key: str, lines: list[AuditLine]) -> list[AuditLine]:
         """Add lines for containers that have none yet; all lines of this sweep, earlier attempts included."""

@@ -52,7 +52,10 @@ class Held(Open):
 
     @property
     def held_on(self) -> str:
-        """The host of the newest generation, when it is in use."""
+        """The host of the newest generation, when it is in use, or about to be."""
+        if self.acquiring is not None and self.acquiring.generation == self.generation:
+            # No command has run in it yet. Were it left frozen, its restore would wait for ever.
+            return self.acquiring.host_id
         if self.lease is None or self.lease.generation != self.generation or self.state == AgentState.RECOVERING:
             return ""
         return self.lease.host_id

@@ -7,7 +7,9 @@ from activities.errors import SandboxError
 from activities.ports.agents import Agents
 from activities.ports.sandbox import Owned, Sandboxes
 from activities.ports.snapshots import SnapshotEngine
-from activities.sweep import reason_to_remove
+from activities.ports.store import ObjectStore
+from activities.sweep import AuditLine, reason_to_remove
+from hibernaut.contracts import StoreKeys
 from workers.watchdog.folder import HostFolder, since_boot
 
 LOOK_UPS = 8
@@ -20,7 +22,13 @@ class Thaw:
     """Thaws what its agent still works with, removes what nobody holds, and leaves alone what is not certain."""
 
     def __init__(
-        self, host_id: str, folder: HostFolder, sandboxes: Sandboxes, snapshots: SnapshotEngine, agents: Agents
+        self,
+        host_id: str,
+        folder: HostFolder,
+        sandboxes: Sandboxes,
+        snapshots: SnapshotEngine,
+        agents: Agents,
+        store: ObjectStore,
     ) -> None:
         """Look after this host's sandboxes."""
         self._host_id = host_id
@@ -28,12 +36,14 @@ class Thaw:
         self._sandboxes = sandboxes
         self._snapshots = snapshots
         self._agents = agents
+        self._store = store
 
     async def run(self) -> None:
         """Look at every marked container once.
 
         Raises:
             SandboxError: The daemon does not answer, or refuses.
+            StoreError: No audit line can be written, so nothing is removed.
         """
         marked = self._folder.marked()
         boxes = {box.sandbox_id: box for box in await self._sandboxes.owned()}
@@ -62,6 +72,9 @@ class Thaw:
         reason = reason_to_remove(box, standing)
         short = box.sandbox_id[:12]
         if reason is not None:
+            line = AuditLine.of(box, self._host_id, reason, actor="thaw")
+            key = StoreKeys.audit(f"{line.at:%Y-%m-%d}", f"thaw-{short}-{self._host_id}")
+            await self._store.put(key, line.model_dump_json().encode() + b"\n")
             await self._sandboxes.remove(box.sandbox_id)
             self._folder.release(box.sandbox_id)
             await self._snapshots.forget(box.sandbox_id)

@@ -127,7 +127,7 @@ async def running(settings: Settings, client: Client, providers: Providers | Non
                 **common,
             ),
         )
-        thaw = Thaw(settings.host_id, folder, boxes, engine, agents)
+        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store)
         # Before the first poll: a sandbox that is acquired is one that the watchdog knows of.
         await stack.enter_async_context(LeaseKeeper(client, folder, settings.host_id, lease, thaw.run).kept())
         for worker in workers:

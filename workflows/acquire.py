@@ -165,6 +165,7 @@ class Acquisition:
                 result.reason or f"snapshot {snapshot.number} is damaged",
                 restored=result.restored_number,
                 requested=snapshot.number,
+                lost=record.uncover(result.restored_number),
             )
 
     def _failed(self, error: ActivityError) -> Finding:

@@ -71,11 +71,15 @@ class Capture:
             )
         except ActivityError as error:
             finding = finding_of(error)
+            if record.lease is None or record.lease.generation != lease.generation:
+                # It spoke of a sandbox that is replaced; the store may have refused it for that very reason.
+                return
             if finding is Finding.FAILED:
                 self.error = error
-            elif record.lease is not None and record.lease.generation == lease.generation:
+            else:
                 self.lost = Loss(reason_of(error), finding, lease.generation)
             return
+        record.cover(result.number, record.dirty[:covered])
         del record.dirty[:covered]
         if result.unchanged or result.ref is None:
             return

@@ -87,7 +87,12 @@ _NEXT: Mapping[Rung, Mapping[Finding, Rung]] = MappingProxyType(
         },
         Rung.LOAD_IMAGE: {Finding.DONE: Rung.ACQUIRE, Finding.UNCLAIMED: Rung.PLACE},
         Rung.RESTORE: {Finding.DONE: Rung.REPLAY, Finding.LOST: Rung.PLACE, Finding.UNCLAIMED: Rung.PLACE},
-        Rung.REPLAY: {Finding.DONE: Rung.TELL, Finding.LOST: Rung.PLACE, Finding.UNCLAIMED: Rung.PING},
+        Rung.REPLAY: {
+            Finding.DONE: Rung.TELL,
+            Finding.FAILED: Rung.TELL,
+            Finding.LOST: Rung.PLACE,
+            Finding.UNCLAIMED: Rung.PING,
+        },
         Rung.TELL: {Finding.DONE: Rung.GO_ON},
     }
 )

@@ -56,7 +56,8 @@ OPTIONS: Mapping[str, Options] = MappingProxyType(
     {
         # A reasoning model may be silent for minutes; the heartbeat tells a dead worker from a slow provider.
         contracts.MODEL_CALL.name: Options(timedelta(minutes=30), timedelta(seconds=20), _retry(1, 60)),
-        contracts.PLACEMENT_CHOOSE.name: Options(timedelta(seconds=30), None, _retry(0.5, 15)),
+        # It touches nothing; a task handed to the dead poll of a host that was cut off is worth giving up soon.
+        contracts.PLACEMENT_CHOOSE.name: Options(timedelta(seconds=5), None, _retry(0.5, 15)),
         contracts.SANDBOX_ACQUIRE.name: _on_host(timedelta(minutes=10), 20, _retry(1, 30)),
         contracts.SANDBOX_DESTROY.name: _on_host(timedelta(minutes=5), 20, _retry(1, 60)),
         contracts.SANDBOX_ASSESS.name: _on_host(timedelta(minutes=5), 20, _retry(0.5, 30)),

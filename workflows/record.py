@@ -1,5 +1,6 @@
 """The state of an agent: everything continue-as-new carries from run to run."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
@@ -12,6 +13,8 @@ KEPT_ANSWERS = 32
 KEPT_MESSAGE_IDS = 1_000
 KEPT_COMMANDS = 50
 """Commands a recovery report names."""
+KEPT_COVERED = 10
+"""Snapshots of which it is known what they hold."""
 KEPT_COMMAND = 1_000
 """Characters of a command that is carried in order to be run again."""
 KEPT_HEAD = 200
@@ -58,6 +61,16 @@ class DirtyCommand(BaseModel):
         return self.command[:KEPT_HEAD]
 
 
+class Covered(BaseModel):
+    """What a snapshot holds beyond the one before it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    number: int
+    commands: tuple[str, ...]
+    """Heads of the commands whose effects it was the first to hold."""
+
+
 class AgentRecord(BaseModel):
     """Mutable on purpose: the workflow's one variable. Bounded: lists are cut or kept in the store."""
 
@@ -96,6 +109,8 @@ class AgentRecord(BaseModel):
     snapshots: int = 0
     dirty: list[DirtyCommand] = []
     """Commands that ran after the newest durable snapshot."""
+    covered: list[Covered] = []
+    """Of the newest snapshots, oldest first: what is lost with one that turns out to be damaged."""
     tell_woke: bool = False
     """Whether the model has yet to hear that its computer was hibernated."""
     recoveries: int = 0
@@ -135,6 +150,19 @@ class AgentRecord(BaseModel):
     def untold(self) -> bool:
         """Whether something was lost of which the model has not heard."""
         return any(item.kind == "note" and item.report is not None for item in self.pending)
+
+    def cover(self, number: int, commands: Iterable[DirtyCommand]) -> None:
+        """Note which commands' effects a snapshot is the first to hold."""
+        heads = tuple(command.head for command in commands)[-KEPT_COMMANDS:]
+        if heads:
+            self.covered.append(Covered(number=number, commands=heads))
+            del self.covered[:-KEPT_COVERED]
+
+    def uncover(self, number: int) -> list[str]:
+        """Heads of the commands that only snapshots after this one held."""
+        lost = [head for entry in self.covered if entry.number > number for head in entry.commands]
+        self.covered = [entry for entry in self.covered if entry.number <= number]
+        return lost
 
     def new_items(self) -> tuple[NewItem, ...]:
         """The pending items in the order the wire wants: answers to calls first, then notes, then messages."""

@@ -164,7 +164,9 @@ class Recovery:
                     self._context.pause(f"recovery failed: {loss.reason}")
                 if not await self._context.while_paused():
                     return loss.how is not Recovered.INTACT
-                rung = Rung.PLACE
+                # Whatever it was may have been mended, or have changed: the climb begins anew.
+                rung = first(loss.finding)
+                continue
             if rung in {Rung.PLACE, Rung.ACQUIRE}:
                 record.lease = None
                 loss.how = Recovered.REPLACED

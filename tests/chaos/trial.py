@@ -206,7 +206,7 @@ class Trial:
             survived=bool(text) and not faults,
             commands_twice=sum(runs - 1 for runs in twice.values()),
             calls_lost=len(lost) if text else len(self.case.jobs),
-            told=not untold,
+            told=bool(text) and not untold,
             seconds=round(seconds, 2) if seconds is not None else None,
             leaked=leaked,
             why="; ".join(faults),

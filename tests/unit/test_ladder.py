@@ -28,7 +28,12 @@ TABLE: Mapping[Rung, Mapping[Finding, Rung]] = {
     },
     Rung.LOAD_IMAGE: {Finding.DONE: Rung.ACQUIRE, Finding.UNCLAIMED: Rung.PLACE},
     Rung.RESTORE: {Finding.DONE: Rung.REPLAY, Finding.LOST: Rung.PLACE, Finding.UNCLAIMED: Rung.PLACE},
-    Rung.REPLAY: {Finding.DONE: Rung.TELL, Finding.LOST: Rung.PLACE, Finding.UNCLAIMED: Rung.PING},
+    Rung.REPLAY: {
+        Finding.DONE: Rung.TELL,
+        Finding.FAILED: Rung.TELL,
+        Finding.LOST: Rung.PLACE,
+        Finding.UNCLAIMED: Rung.PING,
+    },
     Rung.TELL: {Finding.DONE: Rung.GO_ON},
 }
 """The ladder as the documents draw it, written out a second time."""

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from activities.adapters.local_store import LocalStore
 from activities.errors import SandboxUnavailable
 from activities.ports.agents import Standing
 from activities.ports.sandbox import Owned, Sandboxes
@@ -24,6 +25,7 @@ class World:
     """A daemon with frozen containers of agents, and Temporal's word on them."""
 
     folder: HostFolder
+    store: LocalStore
     boxes: list[Owned] = field(default_factory=list[Owned])
     standings: dict[str, Standing | None] = field(default_factory=dict[str, Standing | None])
     done: list[str] = field(default_factory=list[str])
@@ -40,7 +42,7 @@ class World:
             self.folder.mark(sandbox_id)
 
     async def run(self) -> None:
-        await Thaw("here", self.folder, cast("Sandboxes", self), cast("SnapshotEngine", self), self).run()
+        await Thaw("here", self.folder, cast("Sandboxes", self), cast("SnapshotEngine", self), self, self.store).run()
 
     async def owned(self) -> list[Owned]:
         return self.boxes
@@ -67,7 +69,7 @@ def world(tmp_path: Path) -> World:
     folder = HostFolder(tmp_path, "here")
     folder.make()
     folder.renew(HostLease(seconds=20.0, contact=since_boot(), boot=boot_id(), namespace_id="n", pid=1))
-    return World(folder)
+    return World(folder, LocalStore(tmp_path / "store"))
 
 
 async def test_one_that_its_agent_works_with_goes_on(world: World) -> None:

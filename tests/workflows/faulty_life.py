@@ -12,7 +12,8 @@ from temporalio.service import RPCError
 from hibernaut import contracts as c
 from hibernaut.models import AgentState, AgentStatus, Answer, AnswerState
 from tests.workflows.conftest import Rig
-from tests.workflows.faulty_world import LAST_WORDS, FaultyWorld, Plan
+from tests.workflows.faulty_truth import LAST_WORDS, Plan
+from tests.workflows.faulty_world import FaultyWorld
 
 ENDED = {AnswerState.DONE, AnswerState.INTERRUPTED, AnswerState.FAILED, AnswerState.REFUSED}
 ROUNDS = 400

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hibernaut import contracts as c
 from hibernaut.models import AnswerState, EventKind, OutcomeKind, RecoveryReport
 from tests.workflows.faulty_life import Life
-from tests.workflows.faulty_world import HOST, Asked, Box
+from tests.workflows.faulty_truth import HOST, Asked, Box
 
 
 @dataclass

@@ -72,6 +72,7 @@ async def test_a_damaged_snapshot_falls_back_and_says_so(rig: Rig) -> None:
     assert status.last_recovery is not None
     assert status.last_recovery.requested_snapshot == 3
     assert status.last_recovery.restored_snapshot == 1
+    assert status.last_recovery.lost_commands == ("2",)
     notes = [item.text for request in rig.world.requests for item in request.new_items if isinstance(item, c.Note)]
     assert any("Snapshot 3 was damaged" in text for text in notes)
 
