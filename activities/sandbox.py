@@ -31,14 +31,20 @@ from hibernaut.models import LeaseStatus
 class PlacementActivities:
     """Runs on every sandbox host with room: whichever polls first names itself."""
 
-    def __init__(self, host_id: str) -> None:
+    def __init__(self, host_id: str, sandboxes: Sandboxes) -> None:
         """Answer for this host."""
         self._host_id = host_id
+        self._sandboxes = sandboxes
 
     @activity.defn(name=PLACEMENT_CHOOSE.name)
     async def choose(self, request: PlacementRequest) -> Placement:
-        """Name this host. Touches nothing, so a lost answer leaves nothing behind."""
+        """Name this host. Touches nothing, so a lost answer leaves nothing behind.
+
+        Raises:
+            SandboxUnavailable: The daemon here does not answer; the next attempt may reach another host.
+        """
         del request
+        await self._sandboxes.check()
         return Placement(host_id=self._host_id, task_queue=host_queue(self._host_id))
 
 

@@ -73,7 +73,7 @@ class _Work:
         self._sandboxes = sandboxes
         self._store = store
         self._request = request
-        self._cancelled = False
+        self._cancelled = request.stop
         self._interrupted = False
         self._gone = False
         self.lost: str | None = None

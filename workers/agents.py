@@ -11,7 +11,6 @@ from activities.ports.agents import Standing
 from hibernaut._connect import translate
 from hibernaut.contracts import AGENT_WORKFLOW
 from hibernaut.errors import HibernautError
-from hibernaut.models import AgentState
 from hibernaut.models.base import Open
 
 RPC_TIMEOUT = timedelta(seconds=10)
@@ -40,15 +39,16 @@ class Held(Open):
 
     agent_uid: str
     generation: int
-    state: str = ""
+    recovering: bool = False
     lease: _Lease | None = None
     acquiring: _Lease | None = None
 
     @property
     def asleep(self) -> bool:
         """Whether it has no sandbox and none on its way; an agent of a release that does not say is awake."""
-        said = {"lease", "acquiring"} <= self.model_fields_set
-        return said and self.state == AgentState.HIBERNATED and self.lease is None and self.acquiring is None
+        # Whatever its state: the next sandbox will be of a later generation.
+        said = {"lease", "acquiring", "recovering"} <= self.model_fields_set
+        return said and self.lease is None and self.acquiring is None and not self.recovering
 
     @property
     def held_on(self) -> str:
@@ -56,7 +56,7 @@ class Held(Open):
         if self.acquiring is not None and self.acquiring.generation == self.generation:
             # No command has run in it yet. Were it left frozen, its restore would wait for ever.
             return self.acquiring.host_id
-        if self.lease is None or self.lease.generation != self.generation or self.state == AgentState.RECOVERING:
+        if self.lease is None or self.lease.generation != self.generation or self.recovering:
             return ""
         return self.lease.host_id
 

@@ -75,7 +75,7 @@ async def running(settings: Settings, client: Client, providers: Providers | Non
         transcript = wiring.transcript(store)
         model = ModelActivities(transcript, known)
         keeping = KeepingActivities(store, engine, RunEraser(client).erase)
-        placement = PlacementActivities(settings.host_id)
+        placement = PlacementActivities(settings.host_id, boxes)
         sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds)
         assessment = AssessActivities(boxes, folder, TaskWanted(client), lease.seconds)
         ping = PingActivities(settings.host_id, boxes)

@@ -1,5 +1,7 @@
 """A sandbox, rung by rung: a host, a container of the next generation, the newest snapshot in it."""
 
+from datetime import timedelta
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
@@ -11,6 +13,7 @@ from workflows.failures import code_of, finding_of, reason_of, unclaimed
 from workflows.ladder import Finding, Rung, climb, first
 from workflows.report import report_loss
 
+_LONGEST_PAUSE = timedelta(minutes=10)
 _TRIES = 3
 """Containers that may be lost one after the other before a person is asked."""
 
@@ -41,6 +44,7 @@ class Acquisition:
         self._placement = placement
         self._lease: LeaseStatus | None = None
         self._lost = 0
+        self._unclaimed = 0
         self._loaded_on: str | None = None
         self._error: ActivityError | None = None
 
@@ -66,6 +70,10 @@ class Acquisition:
         return self._lease
 
     async def _place(self) -> Finding:
+        if self._unclaimed > 1:
+            # Whoever names a host that then takes no task may do so again and again.
+            pause = min(_LONGEST_PAUSE, timedelta(seconds=5 * 2**self._unclaimed))
+            await workflow.sleep(pause, summary="before another host is asked for")
         self._placement = await choose(self._context, self._prefix)
         return Finding.DONE
 
@@ -171,6 +179,7 @@ class Acquisition:
     def _failed(self, error: ActivityError) -> Finding:
         self._error = error
         finding = finding_of(error)
+        self._unclaimed += finding is Finding.UNCLAIMED
         if finding is Finding.LOST:
             self._lost += 1
             if self._lost >= _TRIES:

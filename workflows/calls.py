@@ -15,17 +15,19 @@ from workflows.failures import code_of, finding_of, reason_of
 from workflows.inbox import EVENT_TEXT
 from workflows.ladder import Finding
 from workflows.lease import Lease
-from workflows.outcomes import all_as, not_run, shown_line, unknown
+from workflows.loss import Loss, Recovered
+from workflows.outcomes import not_run, shown_line, unknown
 from workflows.record import DirtyCommand
-from workflows.recovery import Loss, Recovered
 from workflows.safety import is_safe
 
 MAX_COMMANDS = 200
 """Commands of one reply: each leaves an event, and model output is hostile input."""
 EXEC_MARGIN = timedelta(seconds=60)
 """What an exec may take beyond the commands' own limits: the kill, the output's way to the store."""
-INLINE_COMMAND = 2_000
-"""Characters a command is cut to on its way through the history."""
+OUTCOME_COMMAND = 2_000
+"""Characters an outcome tells of its command at most."""
+STOP_PATIENCE = timedelta(seconds=60)
+"""What a stop may take whose exec was lost when it was cancelled."""
 
 
 class Calls:
@@ -131,7 +133,7 @@ class _Run:
             except ActivityError as error:
                 finding = finding_of(error)
                 if finding is Finding.FAILED:
-                    return self._failed(calls, error)
+                    return await self._ended(calls, lease, error)
                 loss = Loss(reason_of(error), finding, lease.generation, uncertain=self._every())
             else:
                 finished, uncertain = self._split(result.outcomes)
@@ -166,33 +168,64 @@ class _Run:
         return self._split(result.outcomes)
 
     async def _exec(self, lease: LeaseStatus, *, attach_only: bool = False) -> contracts.ExecResult:
-        record, spec, call = self._record, self._context.spec, self._call
-        timeout_ms = call.timeout_ms or int(spec.command_timeout.total_seconds() * 1000)
+        record, call = self._record, self._call
         shown = shown_line(call)
         asked_before, self._asked = self._asked, True
         handle = options.start(
             contracts.SHELL_EXEC,
-            contracts.ExecRequest(
-                agent_uid=record.uid,
-                lease=lease,
-                exec_prefix=self._prefix,
-                call_id=call.call_id,
-                commands=call.commands,
-                segment_ref=self._segment_ref if call.cut else None,
-                timeout_ms=timeout_ms,
-                max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
-                max_output_bytes=spec.max_output_bytes,
-                attach_only=attach_only,
-                asked_before=asked_before,
-            ),
+            self._request(lease, attach_only=attach_only, asked_before=asked_before),
             summary=f"recover: what became of $ {shown}" if attach_only else f"$ {shown}",
             task_queue=lease.task_queue,
-            start_to_close=timedelta(milliseconds=timeout_ms * len(call.commands)) + EXEC_MARGIN,
+            start_to_close=timedelta(milliseconds=self._timeout_ms * len(call.commands)) + EXEC_MARGIN,
         )
         await workflow.wait_condition(lambda: handle.done() or record.stopping)
         if not handle.done():
             handle.cancel()
         return await handle
+
+    def _request(
+        self, lease: LeaseStatus, *, attach_only: bool, asked_before: bool, stop: bool = False
+    ) -> contracts.ExecRequest:
+        spec, call = self._context.spec, self._call
+        return contracts.ExecRequest(
+            agent_uid=self._record.uid,
+            lease=lease,
+            exec_prefix=self._prefix,
+            call_id=call.call_id,
+            commands=call.commands,
+            segment_ref=self._segment_ref if call.cut else None,
+            timeout_ms=self._timeout_ms,
+            max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
+            max_output_bytes=spec.max_output_bytes,
+            attach_only=attach_only,
+            asked_before=asked_before,
+            stop=stop,
+        )
+
+    @property
+    def _timeout_ms(self) -> int:
+        return self._call.timeout_ms or int(self._context.spec.command_timeout.total_seconds() * 1000)
+
+    async def _ended(self, calls: Calls, lease: LeaseStatus, error: ActivityError) -> bool:
+        """The exec failed for good; what a cancelled one may have left running is ended: it is not retried."""
+        record, call = self._record, self._call
+        if not record.stopping or code_of(error) == contracts.INVALID_COMMAND:
+            return self._failed(calls, error)
+        try:
+            result = await options.call(
+                contracts.SHELL_EXEC,
+                self._request(lease, attach_only=True, asked_before=True, stop=True),
+                summary=f"stop $ {shown_line(call)}",
+                task_queue=lease.task_queue,
+                schedule_to_close=STOP_PATIENCE,
+            )
+        except ActivityError:
+            return self._failed(calls, error)
+        finished, uncertain = self._split(result.outcomes)
+        record.dirty += [*finished, *uncertain]
+        calls.ran(call, self._named(result))
+        self._lease.begin_snapshot("after a stop")
+        return True
 
     def _failed(self, calls: Calls, error: ActivityError) -> bool:
         """The activity itself failed for good: its commands may or may not have run."""
@@ -200,9 +233,8 @@ class _Run:
         if code_of(error) == contracts.INVALID_COMMAND:
             calls.refused(call, reason)
             return True
-        kind = self._stopped if record.stopping else OutcomeKind.UNKNOWN
         record.dirty += self._every()
-        calls.lost(call, all_as(call, self._prefix, kind))
+        calls.lost(call, unknown(call, self._prefix))
         record.pending.append(contracts.Note(text=f"[hibernaut] The shell failed: {reason}."))
         self._lease.begin_snapshot("after a failed exec")
         return True
@@ -225,13 +257,14 @@ class _Run:
         uncertain: list[DirtyCommand] = []
         for outcome in outcomes:
             if outcome.kind is not OutcomeKind.NOT_RUN:
-                (uncertain if outcome.kind is OutcomeKind.UNKNOWN else finished).append(self._dirty(outcome.command))
+                # The exec had the whole command, and cuts what it tells of it here and nowhere else.
+                done = self._dirty(outcome.command, whole=len(outcome.command) < OUTCOME_COMMAND)
+                (uncertain if outcome.kind is OutcomeKind.UNKNOWN else finished).append(done)
         return finished, uncertain
 
     def _every(self) -> Sequence[DirtyCommand]:
-        return [self._dirty(command) for command in self._call.commands]
+        return [self._dirty(command, whole=not self._call.cut) for command in self._call.commands]
 
-    def _dirty(self, command: str) -> DirtyCommand:
-        whole = not self._call.cut or len(command) < INLINE_COMMAND
+    def _dirty(self, command: str, *, whole: bool) -> DirtyCommand:
         marked = self._call.retry_safe or is_safe(command, self._context.spec.retry_safe)
         return DirtyCommand.of(command, safe=whole and marked)

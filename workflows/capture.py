@@ -11,7 +11,7 @@ from workflows import options
 from workflows.context import Context
 from workflows.failures import finding_of, reason_of
 from workflows.ladder import Finding
-from workflows.recovery import Loss
+from workflows.loss import Loss
 
 
 class Capture:

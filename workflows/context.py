@@ -27,6 +27,7 @@ class Context:
         self.journal = Journal(record)
         self.state = AgentState(record.shown_state or AgentState.IDLE)
         self.doing = ""
+        self.recovering = False
         self.exec_prefix: str | None = None
         """The tool call whose commands run."""
 
@@ -85,6 +86,7 @@ class Context:
             acquiring=record.acquiring,
             snapshot=record.snapshot,
             snapshots=record.snapshots,
+            recovering=self.recovering,
             recoveries=record.recoveries,
             last_recovery=record.last_recovery,
             usage=record.usage,

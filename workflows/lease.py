@@ -17,7 +17,8 @@ from workflows.capture import Capture
 from workflows.context import Context
 from workflows.failures import reason_of
 from workflows.ladder import Finding
-from workflows.recovery import Loss, Recovered, Recovery
+from workflows.loss import Loss, Recovered
+from workflows.recovery import Recovery
 from workflows.report import report_dropped
 
 CLOSE_PATIENCE = timedelta(minutes=10)
@@ -39,6 +40,7 @@ class Lease:
         self._recovery = Recovery(context, self)
         self._placement: contracts.Placement | None = None
         self._taken: list[str] | None = None
+        self._destroyed = True
         self._users = 0
         self.uses = 0
         """Counts what was done in the sandbox beside the turns: each restarts the idle timer."""
@@ -175,9 +177,10 @@ class Lease:
     async def end(self) -> str | None:
         """Give the sandbox up for good; what could not be done, when a host or a store is away for too long."""
         undone: list[str] = []
-        if not await _within(self.release(), CLOSE_PATIENCE):
+        held = self._record.lease
+        if not await _within(self.release(), CLOSE_PATIENCE) and self._record.lease is not None:
             undone.append("its last changes are not in a snapshot")
-        lease = self._record.lease or self._record.acquiring
+        lease = self._record.lease or self._record.acquiring or (None if self._destroyed else held)
         if lease is not None and not await _within(self._destroy(lease), DESTROY_PATIENCE):
             undone.append(f"its container of generation {lease.generation} may be left on host {lease.host_id}")
         return ", ".join(undone) or None
@@ -186,8 +189,6 @@ class Lease:
         """Wait until nothing works in the background: a run ends with no activity of its own."""
         await self._abandon()
         await self._capture.join()
-        if self._keeping is not None:
-            await self._keeping
         if self._keeping is not None:
             await self._keeping
 
@@ -241,7 +242,8 @@ class Lease:
 
     async def _destroy(self, lease: LeaseStatus) -> bool:
         self._record.lease = None
-        return await destroy(self._context, lease)
+        self._destroyed = await destroy(self._context, lease)
+        return self._destroyed
 
 
 async def _within(work: Coroutine[Any, Any, object], patience: timedelta) -> bool:

@@ -1,10 +1,8 @@
 """Climbs the recovery ladder for a sandbox in trouble, and tells what was lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import timedelta
-from enum import Enum, auto
 from typing import Protocol
 
 from temporalio import workflow
@@ -17,6 +15,7 @@ from workflows.acquire import choose
 from workflows.context import Context
 from workflows.failures import finding_of, reason_of
 from workflows.ladder import Finding, Rung, climb, first
+from workflows.loss import Loss, Recovered
 from workflows.record import DirtyCommand
 from workflows.report import Climbed, report_loss
 
@@ -24,43 +23,6 @@ PING_LEASES = 1.5
 """A host that has not answered for this many leases is given up: its watchdog froze its sandboxes after one."""
 REPLAY_TIMEOUT = timedelta(minutes=1)
 """What a replay may take beyond the commands' own limits."""
-
-
-class Recovered(Enum):
-    """What became of the sandbox."""
-
-    INTACT = auto()
-    """It is as it was; whatever was asked of it may be asked again."""
-    RESTARTED = auto()
-    """The same container with its files; its processes are gone."""
-    REPLACED = auto()
-    """The next generation, from the newest snapshot."""
-    STOPPED = auto()
-    """The turn is to end before another sandbox is there."""
-
-
-@dataclass(slots=True)
-class Loss:
-    """Trouble with a sandbox, as whoever met it knows it."""
-
-    reason: str
-    finding: Finding
-    generation: int
-    finished: Sequence[DirtyCommand] = ()
-    """Commands that ran to their end and are in no snapshot."""
-    uncertain: Sequence[DirtyCommand] = ()
-    """Commands that may or may not have taken effect, unless `collect` finds out."""
-    collect: Callable[[], Awaitable[tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]] | None]] | None = None
-    """Asks a restarted container what its journal knows: the finished and the uncertain ones; none if it is gone."""
-    placement: contracts.Placement | None = field(default=None, init=False)
-    how: Recovered = field(default=Recovered.INTACT, init=False)
-    gone: list[DirtyCommand] = field(default_factory=list[DirtyCommand], init=False)
-    """Commands that had ended before it and are in no snapshot."""
-    requested: int | None = field(default=None, init=False)
-    """The snapshot that should be restored."""
-    fatal: bool = field(default=False, init=False)
-    """Whether a replay lost the sandbox once more: it is not tried again."""
-    replayed: list[ReplayedCommand] = field(default_factory=list[ReplayedCommand], init=False)
 
 
 class Holder(Protocol):
@@ -95,18 +57,25 @@ class Recovery:
         record, context = self._record, self._context
         async with self._climbing:
             if record.generation != loss.generation:
-                # Somebody else was faster; what only this one knows is told all the same.
                 if loss.finished or loss.uncertain:
                     self._tell(loss, loss.finished, [])
                 return Recovered.REPLACED
             state = context.state
+            context.recovering = True
             context.show(AgentState.RECOVERING, loss.reason)
-            await self._holder.settle()
             taken: list[str] = []
-            if not await self._worth_a_try(loss) or not await self._climb(loss, taken):
+            try:
+                await self._holder.settle()
+                known = await self._worth_a_try(loss) and await self._climb(loss, taken)
+            finally:
+                context.recovering = False
+            if not known:
                 # Nobody knows what became of the sandbox: whoever needs it next finds out, and tells of these as well.
                 record.dirty += [*loss.finished, *loss.uncertain]
                 return Recovered.STOPPED
+            busy = loss.how is Recovered.INTACT and loss.finding is Finding.UNCLAIMED
+            if record.current is not None and not busy:
+                record.current.recoveries += 1
             if loss.how is Recovered.RESTARTED:
                 record.dirty += [*loss.finished, *loss.uncertain]
             if loss.how is not Recovered.INTACT:
@@ -131,13 +100,10 @@ class Recovery:
         return Finding.ANSWERED
 
     async def _worth_a_try(self, loss: Loss) -> bool:
-        """Count the recoveries of a turn; beyond the limit a person decides. False when the turn is to end."""
+        """Beyond the limit of a turn a person decides. False when the turn is to end."""
         record, limit = self._record, self._context.spec.max_recoveries
         current = record.current
-        if current is None:
-            return True
-        current.recoveries += 1
-        if current.recoveries <= limit:
+        if current is None or current.recoveries < limit:
             return True
         current.recoveries = 0
         self._context.pause(
@@ -201,15 +167,16 @@ class Recovery:
         except ActivityError as error:
             if finding_of(error) is Finding.LOST:
                 return Finding.GONE
-            loss.reason = f"{loss.reason}; {reason_of(error)}" if finding_of(error) is Finding.FAILED else loss.reason
+            if finding_of(error) is Finding.FAILED:
+                loss.reason = f"{loss.reason}; {reason_of(error)}"
             return finding_of(error)
-        if result.state == "gone":
-            loss.reason = result.reason or loss.reason
-            return Finding.GONE
-        record.lease = result.lease
         if result.state == "running":
+            record.lease = result.lease
             return Finding.RUNNING
         loss.reason = result.reason or loss.reason
+        if result.state == "gone":
+            return Finding.GONE
+        record.lease = result.lease
         if loss.how is not Recovered.REPLACED:
             loss.how = Recovered.RESTARTED
         return Finding.RESTARTED
@@ -266,9 +233,11 @@ class Recovery:
             result = await handle
         except ActivityError as error:
             loss.fatal = finding_of(error) is Finding.LOST
+            record.dirty.extend(again)
+            loss.replayed = [ReplayedCommand(command=command.head, kind=OutcomeKind.UNKNOWN) for command in again]
             return finding_of(error)
-        ran = [(command, outcome) for command, outcome in zip(again, result.outcomes, strict=False)
-               if outcome.kind is not OutcomeKind.NOT_RUN]  # fmt: skip
+        both = zip(again, result.outcomes, strict=False)
+        ran = [(command, outcome) for command, outcome in both if outcome.kind is not OutcomeKind.NOT_RUN]
         record.dirty.extend(command for command, _ in ran)
         if result.lost is not None:
             loss.fatal = True

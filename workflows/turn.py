@@ -50,6 +50,9 @@ class Turn:
             elif record.paused or workflow.info().is_continue_as_new_suggested() or self._context.journal.due:
                 return
             elif record.current.steps >= spec.max_steps:
+                # What was lost meanwhile is told in the next turn; what was not is durable before this one ends.
+                if record.lease is not None:
+                    await self._lease.ready()
                 self._finish(AnswerState.FAILED, f"The turn reached its limit of {spec.max_steps} steps (max_steps).")
             else:
                 self._context.show(State.RUNNING, f"step {record.step}: asking {spec.model}")

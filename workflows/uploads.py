@@ -9,7 +9,7 @@ from workflows.context import Context
 from workflows.failures import finding_of, reason_of
 from workflows.ladder import Finding
 from workflows.lease import Lease
-from workflows.recovery import Loss
+from workflows.loss import Loss
 
 _TRIES = 3
 

@@ -2,7 +2,9 @@
 
 import io
 import tarfile
+import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
@@ -62,9 +64,21 @@ class ContainerFactory:
         """Use this daemon; `home` labels every container made."""
         self._daemon = daemon
         self._home = dict(home or {})
+        self._guard = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
 
     def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
-        """Create and start a container of this generation, after removing the agent's earlier ones."""
+        """Create and start a container of this generation, after removing the agent's earlier ones.
+
+        One at a time for an agent: a thread cannot be cancelled, and the attempt that Temporal has given up may still
+        be at it when the next one begins.
+        """
+        with self._guard:
+            lock = self._making.setdefault(identity.agent_uid, threading.Lock())
+        with lock:
+            return self._acquire(identity, spec, image_id)
+
+    def _acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         image = self._image(image_id or spec.image)
         # A container of this very generation is a half-made one of an attempt that died: nothing ran in it yet.
         self.destroy(identity.agent_uid, identity.generation)
@@ -83,6 +97,9 @@ class ContainerFactory:
                     f"the container of image {spec.image} could not be made: {error.explanation}"
                 ) from error
             except APIError as error:
+                if error.status_code == HTTPStatus.CONFLICT and "already in use" in str(error.explanation):
+                    # Another process makes the same container: what it made is not this one's to remove.
+                    raise SandboxUnavailable(f"the container is being made by somebody else: {error}") from error
                 self.destroy(identity.agent_uid, identity.generation)
                 if error.is_server_error() and "runtime" not in str(error.explanation):
                     raise

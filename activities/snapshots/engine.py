@@ -210,9 +210,10 @@ class Engine:
         try:
             await self._heads.advance(agent_uid, generation, number, ref)
         except SnapshotFenced:
-            # Nobody builds on it: numbers are used once, so this one is nobody else's.
-            with contextlib.suppress(StoreError):
-                await self._store.delete([ref])
+            # Nobody builds on it, unless another attempt had made it count before: numbers are used once.
+            if self._heads.newest(agent_uid) < number:
+                with contextlib.suppress(StoreError):
+                    await self._store.delete([ref])
             raise
 
     async def _restore_one(

@@ -100,6 +100,11 @@ class Heads:
             await self._look(uid)
         raise _contended(uid)
 
+    def newest(self, uid: str) -> int:
+        """Return the number of the newest snapshot that was seen to count; 0 when none was."""
+        seen = self._seen.get(uid)
+        return seen.head.number if seen is not None and seen.head is not None else 0
+
     def forget(self, uid: str) -> None:
         """Drop what is remembered of an agent."""
         self._seen.pop(uid, None)

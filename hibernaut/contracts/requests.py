@@ -93,6 +93,8 @@ class ExecRequest(Open):
     """Bytes a command may write before it is ended."""
     attach_only: bool = False
     """Start nothing: say what the journal knows of these commands."""
+    stop: bool = False
+    """End those that run, and say how they ended."""
     asked_before: bool = False
     """Whether an earlier request under this prefix may have begun what a sandbox that is gone can no longer show: such
     a command is `unknown`, never `not_run`."""

@@ -107,6 +107,8 @@ class AgentStatus(Open):
     snapshot: SnapshotStatus | None = None
     snapshots: int = 0
     """Snapshots taken so far, unchanged ones not counted."""
+    recovering: bool = False
+    """Whether it is being found out what became of the sandbox, or another one is made; whatever `state` shows."""
     recoveries: int = 0
     last_recovery: RecoveryReport | None = None
     usage: Usage = Usage()

@@ -105,11 +105,12 @@ def test_why_a_container_is_removed(standing: Standing | None, reason: str | Non
 @pytest.mark.parametrize(
     ("said", "asleep"),
     [
-        ({"state": "hibernated", "lease": None, "acquiring": None}, True),
-        ({"state": "hibernated", "lease": None, "acquiring": {"generation": 6, "host_id": "b"}}, False),
-        ({"state": "hibernated", "lease": {"generation": 5, "host_id": "b"}, "acquiring": None}, False),
-        ({"state": "recovering", "lease": None, "acquiring": None}, False),
-        ({"state": "hibernated", "lease": None}, False),
+        ({"recovering": False, "lease": None, "acquiring": None}, True),
+        ({"recovering": False, "lease": None, "acquiring": {"generation": 6, "host_id": "b"}}, False),
+        ({"recovering": False, "lease": {"generation": 5, "host_id": "b"}, "acquiring": None}, False),
+        ({"recovering": True, "lease": None, "acquiring": None}, False),
+        ({"recovering": False, "lease": None}, False),
+        ({"lease": None, "acquiring": None}, False),
     ],
 )
 def test_an_agent_sleeps_when_it_says_all_of_it(said: dict[str, object], *, asleep: bool) -> None:

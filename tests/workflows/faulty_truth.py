@@ -164,6 +164,12 @@ class Truth:
             if (wanted, at) == (name, count):
                 self.log.append(f"{self.clock}: order {order}")
                 await self.operator(order)
+        ending = any(
+            (wanted, at) == (name, count) and order in {"interrupt", "close"} for wanted, at, order in self.plan.orders
+        )
+        if ending and fault.startswith("died"):
+            # The time-skipping server never ends an activity that fails once it was to be cancelled; a real one does.
+            return "ok"
         if fault == "died before":
             raise died()
         if fault == "failed":
