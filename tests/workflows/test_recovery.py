@@ -8,7 +8,7 @@ from temporalio.worker import Worker
 from hibernaut import contracts as c
 from hibernaut.models import AgentState, AgentStatus, EventsPage, OutcomeKind, RecoveryReport
 from tests.workflows.conftest import Rig
-from tests.workflows.world import BUSY_QUEUE, GHOST, HOST, say, shell
+from tests.workflows.world import BUSY_QUEUE, GHOST, HOST, gone, say, shell
 
 
 def _report(status: AgentStatus) -> RecoveryReport:
@@ -52,21 +52,6 @@ async def _skip_until(rig: Rig, reached: Callable[[], bool]) -> None:
             return
         await rig.skip(seconds=2)
     raise AssertionError("it never came to that")
-
-
-async def test_a_busy_host_is_asked_again_and_nothing_is_lost(rig: Rig) -> None:
-    rig.world.script = [shell("make"), say("done")]
-    rig.world.busy = {1}
-    agent = await rig.start()
-    ticket = await rig.send(agent, "go")
-    await _skip_until(rig, lambda: len(rig.world.pings) > 0)
-    async with Worker(rig.client, task_queue=BUSY_QUEUE, activities=list(rig.world.activities())):
-        assert (await rig.answer(agent, ticket.message_id)).text == "done"
-        status = await rig.status(agent)
-        assert status.recoveries == 0
-        assert status.generation == 1
-        assert set(rig.world.pings) == {HOST}
-        assert len(rig.world.execs) == 1
 
 
 async def test_an_agent_whose_host_is_gone_moves_to_another(rig: Rig) -> None:
@@ -157,6 +142,52 @@ async def test_a_call_marked_by_the_model_is_replayed(rig: Rig) -> None:
     report = _report(await rig.status(agent))
     assert report.uncertain_commands == ("date",)
     assert [done.command for done in report.replayed] == ["date"]
+
+
+async def test_the_head_of_a_long_command_is_never_replayed(rig: Rig) -> None:
+    reply = shell("rm -rf /a/b", "true")
+    call = reply.tool_calls[0].model_copy(update={"retry_safe": True, "cut": True})
+    rig.world.script = [reply.model_copy(update={"tool_calls": (call,)}), say("told")]
+    rig.world.exec_error = gone()
+    agent = await rig.start(recovery="replay")
+    assert (await rig.ask(agent, "go")).text == "told"
+    assert len(rig.world.execs) == 1
+    report = _report(await rig.status(agent))
+    assert report.uncertain_commands == ("rm -rf /a/b", "true")
+    assert report.replayed == ()
+
+
+async def test_an_interrupt_whose_exec_fails_ends_what_may_still_run(rig: Rig) -> None:
+    rig.world.script = [shell("sleep 1000", "date")]
+    rig.world.block_exec = True
+    rig.world.exec_error = ApplicationError("the store is down", type="StoreUnavailable", non_retryable=True)
+    rig.world.journal = {"b0-s0-c0-i0": OutcomeKind.INTERRUPTED}
+    agent = await rig.start()
+    ticket = await rig.send(agent, "go")
+    await rig.world.blocked.wait()
+    await rig.order(agent, "interrupt")
+    assert (await rig.answer(agent, ticket.message_id)).state == "interrupted"
+    first, stop = rig.world.execs
+    assert not first.stop
+    assert stop.stop
+    assert stop.attach_only
+    page = await rig.query(agent, "events", 0, result_type=EventsPage)
+    assert [event.data["kind"] for event in page.events if event.kind == "command"] == ["interrupted", "not_run"]
+
+
+async def test_a_busy_host_is_asked_again_and_again_and_nothing_is_lost(rig: Rig) -> None:
+    rig.world.script = [shell("make"), say("done")]
+    rig.world.busy = {1}
+    agent = await rig.start(max_recoveries=1)
+    ticket = await rig.send(agent, "go")
+    await _skip_until(rig, lambda: len(rig.world.pings) > 1)
+    async with Worker(rig.client, task_queue=BUSY_QUEUE, activities=list(rig.world.activities())):
+        assert (await rig.answer(agent, ticket.message_id)).text == "done"
+        status = await rig.status(agent)
+        assert status.recoveries == 0
+        assert status.generation == 1
+        assert set(rig.world.pings) == {HOST}
+        assert len(rig.world.execs) == 1
 
 
 async def test_the_policy_pause_waits_for_a_person(rig: Rig) -> None:

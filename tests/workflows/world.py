@@ -74,6 +74,8 @@ class World:
     busy: set[int] = field(default_factory=set[int])
     """Generations whose host is too busy to take a task, though it answers its ping."""
     lose_every_exec: bool = False
+    exec_error: BaseException | None = None
+    """What the next exec raises; when `block_exec`, as it is cancelled."""
     place: str = HOST
     """The host that has room."""
     places: int = 0
@@ -125,6 +127,7 @@ class World:
             sandbox_id=f"container-{request.generation}",
             image_id="sha256:image",
             started_at="first",
+            lease_seconds=2.0,
         )
         return c.AcquireResult(lease=lease, duration_ms=1, image_kept=self.images_kept)
 
@@ -169,6 +172,10 @@ class World:
         kind, lost = OutcomeKind.EXIT, None
         if request.attach_only:
             return self._journal(request)
+        if self.exec_error is not None and not self.block_exec:
+            error, self.exec_error = self.exec_error, None
+            self.live.discard(request.lease.generation)
+            raise error
         if request.lease.generation not in self.live or index == self.lose_before_exec:
             kind, lost = OutcomeKind.NOT_RUN, "the container is gone"
         elif self.lose_every_exec or index in {self.lose_during_exec, self.stop_during_exec}:
@@ -177,6 +184,8 @@ class World:
             try:
                 await self._hang()
             except asyncio.CancelledError:
+                if self.exec_error is not None:
+                    raise self.exec_error from None
                 kind = OutcomeKind.INTERRUPTED
         if lost is not None:
             self.live.discard(request.lease.generation)
