@@ -80,7 +80,8 @@ async def test_the_store_goes_away_and_comes_back(tmp_path: Path) -> None:
                 await agent.wait(ticket.message_id, timeout=0.5)
             await stack.start_component(Component.STORE)
             assert (await agent.wait(ticket.message_id, timeout=90)).text == "two"
-            assert await agent.troubles() == []
+            # The image is kept in the background, and holds nobody up.
+            assert [one for one in await agent.troubles() if one.activity != "image.keep"] == []
             assert (await agent.status()).recoveries == 0
             await agent.close(timeout=60)
 
@@ -101,7 +102,7 @@ async def test_the_docker_daemon_is_cut_off_and_comes_back(
             await worker.__aenter__()
         try:
             ticket = await agent.post("go")
-            trouble = await _trouble(agent, "sandbox.acquire")
+            trouble = await _trouble(agent, "placement.choose")
             assert "no Docker daemon answers" in trouble.reason
             assert "DOCKER_HOST" in trouble.reason
         finally:

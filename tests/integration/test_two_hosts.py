@@ -40,6 +40,8 @@ from workers.watchdog.folder import HostFolder
 
 LEASE_S = 4.0
 
+pytestmark = pytest.mark.slow
+
 
 class SandboxHost:
     """A host of the test: where its containers are, and how its worker is run."""
