@@ -20,6 +20,8 @@ from tests.support import dockerd_keeper
 from tests.support.boxes import IMAGE
 from tests.support.dockerd import SecondDockerd
 
+pytestmark = pytest.mark.slow
+
 
 def start_container(client: docker.DockerClient) -> Container:
     return client.containers.run(IMAGE, ["sleep", "1000"], detach=True, init=True, network_mode="none")

@@ -24,6 +24,8 @@ from tests.workflows.inquest import Inquest, Told
 from tests.workflows.world import World
 from workers.registry import WORKFLOWS, workflow_runner
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("HIBERNAUT_EXAMPLES", "12"))
 
 
