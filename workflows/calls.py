@@ -134,6 +134,8 @@ class _Run:
                 finding = finding_of(error)
                 if finding is Finding.FAILED:
                     return await self._ended(calls, lease, error)
+                # What an earlier request found may hold no more.
+                self._result = None
                 loss = Loss(reason_of(error), finding, lease.generation, uncertain=self._every())
             else:
                 finished, uncertain = self._split(result.outcomes)
