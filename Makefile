@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
-.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench lock wheel clean
+.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-snapshots bench-weeks lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,9 +64,16 @@ layers: venv ## import-linter: who may import whom
 bench: setup ## the benchmarks; results in benchmarks/results (ARGS=steps or another name runs that one)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-snapshots: setup ## snapshots, ours beside restic, borg, docker commit and others (12 minutes; ARGS=--quick tries it)
+	@deploy/setup/run peers
+	@$(BIN)/python -m benchmarks.bench_snapshots $(ARGS)
+
+bench-weeks: setup ## 10,000 steps in 60 days, sleep, wakes, a day's schedule (12 minutes; ARGS=--quick tries it)
+	@$(BIN)/python -m benchmarks.bench_weeks $(ARGS)
+
 lock: venv ## write requirements/lock.txt and peers.txt anew (ARGS=--upgrade takes newer releases)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --custom-compile-command "make lock" --extra cli --group worker --group stack --group demo --group dev \
+	    --custom-compile-command "make lock" --extra cli --extra mcp --group worker --group stack --group demo --group dev \
 	    --output-file requirements/lock.txt $(ARGS) pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --custom-compile-command "make lock" --output-file requirements/peers.txt $(ARGS) benchmarks/peers/requirements.in

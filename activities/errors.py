@@ -18,16 +18,26 @@
     │   └── PathNotUsable           the path cannot be read or written in the container
     ├── ModelError                  a language model could not be asked
     │   ├── ModelUnavailable        rate limit, server error, timeout, cut stream; worth a retry
+    │   │   └── ReplyUnusable       a whole reply that cannot be taken
+    │   ├── ModelPerhapsPaid        given up, for what was asked may have been paid
     │   └── ModelRejected           the provider refuses the request for good
+    │       ├── ModelUnpriced       money is limited, and the model has no price
     │       └── ContextOverflow     the conversation is longer than the model's window
     ├── TranscriptError             the conversation as it is kept in the store
     │   ├── TranscriptConflict      another request has already kept its reply under this step
     │   └── TranscriptDamaged       a segment, record or text is missing or unreadable
+    ├── ArtifactTooLarge            a file to be published has more bytes than the spec allows
     └── SnapshotError
         ├── SnapshotNotFound        no snapshot under this reference, nor an earlier one
         ├── SnapshotDamaged         bytes of a snapshot do not match their digests
+        ├── SnapshotSealed          it is sealed with a key that is not known here
+        ├── SnapshotTooNew          a later release has written it in a format of its own
+        ├── SnapshotTooLarge        the files have more bytes than the spec allows a snapshot
         ├── SnapshotConflict        another snapshot already bears this number
         ├── SnapshotFenced          a later generation of the sandbox has taken over
+        ├── SnapshotOvertaken       a pruning or collection overtook it; worth a retry
+        ├── SnapshotNameTaken       another snapshot of the agent bears this name
+        ├── InvalidSnapshotName     the name cannot be used
         ├── ImageMismatch           the container's image is not the snapshot's
         ├── PathEscape              a path would leave the container's root
         ├── FileNotInSnapshot       the path does not exist in the snapshot
@@ -54,6 +64,8 @@ class HibernautActivityError(Exception):
     code: ClassVar[str] = "HibernautActivityError"
     """The type of the failure that Temporal records: the name of the class."""
     retryable: ClassVar[bool] = False
+    details: tuple[object, ...] = ()
+    """What else the failure carries that Temporal records; plain data."""
 
     def __init_subclass__(cls) -> None:
         """Name the code."""
@@ -118,8 +130,6 @@ class StoreUnavailable(StoreError):
 class SnapshotError(HibernautActivityError):
     """A snapshot could not be taken, read or restored."""
 
-    retryable = False
-
 
 class SnapshotNotFound(SnapshotError):
     """No snapshot under this reference, nor an earlier one of its chain."""
@@ -129,12 +139,42 @@ class SnapshotDamaged(SnapshotError):
     """Bytes of a snapshot are missing or do not match their digests."""
 
 
+class SnapshotSealed(SnapshotError):
+    """It is sealed with a key that is not known here: it is whole, and an operator has to bring the key."""
+
+
+class SnapshotTooNew(SnapshotError):
+    """It is written in a format that this release does not know: it is whole, and a later release reads it."""
+
+
+class SnapshotTooLarge(SnapshotError):
+    """The files of the sandbox that differ from its image have more bytes than the spec allows."""
+
+
+class ArtifactTooLarge(HibernautActivityError):
+    """A file that was to be published has more bytes than the spec allows."""
+
+
 class SnapshotConflict(SnapshotError):
     """Another snapshot, of another parent or generation, already bears this number."""
 
 
 class SnapshotFenced(SnapshotError):
     """A later generation of the agent's sandbox has taken over, or the agent is gone: this one writes no more."""
+
+
+class SnapshotOvertaken(SnapshotError):
+    """A pruning or a collection overtook it: the same call again finds out anew what there is to build on."""
+
+    retryable = True
+
+
+class SnapshotNameTaken(SnapshotError):
+    """Another snapshot of the agent bears this name."""
+
+
+class InvalidSnapshotName(SnapshotError):
+    """The name of a snapshot is too long, or has other characters than a name may have."""
 
 
 class ImageMismatch(SnapshotError):
@@ -160,7 +200,7 @@ class CaptureError(SnapshotError):
 
 
 class SandboxNotFresh(CaptureError):
-    """Another snapshot was begun in this container; a new container is needed."""
+    """Another snapshot, or one that proved damaged, was begun in this container; a new container is needed."""
 
     retryable = False
 
@@ -223,14 +263,18 @@ class PathNotUsable(SandboxError):
 class ModelError(HibernautActivityError):
     """A language model could not be asked."""
 
+    perhaps_paid = False
+    """Whether the provider may charge for the request all the same."""
+
 
 class ModelUnavailable(ModelError):
     """The provider does not answer as it should at the moment: rate limit, server error, timeout, cut stream."""
 
     retryable = True
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, perhaps_paid: bool = False) -> None:
         super().__init__(message)
+        self.perhaps_paid = perhaps_paid
         self.retry_after = retry_after
         """Seconds the provider asks to be left alone, when it says so."""
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from temporalio import activity
+
+from activities.beside import beside
 
 INTERVAL_S = 1.0
 
@@ -31,10 +33,5 @@ async def beating(interval_s: float = INTERVAL_S) -> AsyncGenerator[Pulse]:
             activity.heartbeat(*pulse.details)
             await asyncio.sleep(interval_s)
 
-    task = asyncio.create_task(beat())
-    try:
+    async with beside(beat()):
         yield pulse
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

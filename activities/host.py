@@ -1,6 +1,7 @@
 """sandbox.assess and host.ping: what became of a sandbox, and whether its host is there."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
@@ -75,6 +76,11 @@ class AssessActivities:
         )
 
     async def _look(self, sandbox_id: str, started_at: str) -> Found:
+        thawed = self._marks.holds(sandbox_id)
+        if thawed:
+            # Before it is asked about: of one that froze as a command started, a daemon may tell nothing.
+            with contextlib.suppress(SandboxLost):
+                await self._thaw(sandbox_id)
         try:
             state = await self._sandboxes.inspect(sandbox_id)
         except SandboxLost:
@@ -86,16 +92,20 @@ class AssessActivities:
         if not same and state.runtime not in KEEPING_RUNTIMES:
             return Found("gone", f"its container was restarted, which loses its files under {state.runtime}")
         if state.paused:
-            await self._confirm(sandbox_id)
-            # Released before it is thawed: the watchdog, should it freeze again meanwhile, marks after it froze.
-            self._marks.release(sandbox_id)
+            thawed = True
             try:
-                await self._sandboxes.unpause(sandbox_id)
+                await self._thaw(sandbox_id)
             except SandboxLost as error:
                 return Found("gone", f"it was frozen and could not be thawed: {error}")
         if same:
-            return Found("running", "it was frozen and goes on" if state.paused else "it runs", state.started_at)
+            return Found("running", "it was frozen and goes on" if thawed else "it runs", state.started_at)
         return Found("restarted", f"its container was restarted at {state.started_at}", state.started_at)
+
+    async def _thaw(self, sandbox_id: str) -> None:
+        await self._confirm(sandbox_id)
+        # Released before it is thawed: the watchdog, should it freeze again meanwhile, marks after it froze.
+        self._marks.release(sandbox_id)
+        await self._sandboxes.unpause(sandbox_id)
 
     async def _confirm(self, sandbox_id: str) -> None:
         if not await self._wanted(activity.info().task_token):

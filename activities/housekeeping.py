@@ -9,6 +9,7 @@ from temporalio import activity
 from activities.heartbeat import beating
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
+from activities.snapshots.deleting import is_left
 from hibernaut.contracts import (
     AGENT_FORGET,
     AGENT_PURGE,
@@ -58,12 +59,17 @@ class KeepingActivities:
 
     @activity.defn(name=AGENT_PURGE.name)
     async def purge(self, request: PurgeRequest) -> PurgeResult:
-        """Delete snapshots, transcript, events, outputs and uploads of an agent."""
+        """Delete snapshots, transcript, events, outputs and uploads of an agent.
+
+        Packs that other agents may use stay until the collection finds that none does.
+        """
         deleted = 0
         async with beating() as pulse:
-            await self._snapshots.delete_agent(request.agent_uid)
+            snapshots = await self._snapshots.delete_agent(request.agent_uid)
             batch: list[str] = []
             async for info in self._store.list(StoreKeys.agent(request.agent_uid)):
+                if snapshots.shared and is_left(info.key, request.agent_uid):
+                    continue
                 batch.append(info.key)
                 if len(batch) >= BATCH:
                     await self._store.delete(batch)

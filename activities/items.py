@@ -8,9 +8,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from activities.errors import ObjectNotFound, TranscriptDamaged
+from activities.functions import Functions
 from activities.ports.model import Item
 from activities.ports.store import ObjectStore
 from activities.records import ExecRecord, ExecutedCommand
@@ -22,6 +23,7 @@ EXIT_INTERRUPTED = 251
 EXIT_UNKNOWN = 252
 EXIT_NOT_RUN = 253
 EXIT_INVALID_CALL = 254
+_RETURNED_HEAD = 2_000
 
 _SPECIAL: dict[OutcomeKind, tuple[int, str]] = {
     OutcomeKind.CANCELLED: (EXIT_CANCELLED, "cancelled: the command was stopped because the agent was to end"),
@@ -34,17 +36,17 @@ _SPECIAL: dict[OutcomeKind, tuple[int, str]] = {
 }
 
 
-async def render(new_items: Sequence[NewItem], store: ObjectStore) -> list[Item]:
+async def render(new_items: Sequence[NewItem], store: ObjectStore, functions: Functions | None = None) -> list[Item]:
     """The items of the conversation for what happened since the last reply, in the same order.
 
     Raises:
         TranscriptDamaged: a text or an exec record is missing from the store or unreadable.
     """
-    rendered = await asyncio.gather(*(_render(item, store) for item in new_items))
+    rendered = await asyncio.gather(*(_render(item, store, functions) for item in new_items))
     return [item for items in rendered for item in items]
 
 
-async def _render(item: NewItem, store: ObjectStore) -> list[Item]:
+async def _render(item: NewItem, store: ObjectStore, functions: Functions | None) -> list[Item]:
     match item:
         case Instructions():
             text = await _text(item.text, item.text_ref, store)
@@ -56,7 +58,7 @@ async def _render(item: NewItem, store: ObjectStore) -> list[Item]:
             report = f"\n{item.report.model_dump_json()}" if item.report else ""
             return [message("developer", f"{item.text}{report}")]
         case ToolResult():
-            return [await _tool_result(item, store)]
+            return [await _tool_result(item, store, functions)]
 
 
 def message(role: str, text: str) -> dict[str, Any]:
@@ -74,7 +76,11 @@ async def _text(text: str, ref: str | None, store: ObjectStore) -> str:
         raise TranscriptDamaged(msg) from error
 
 
-async def _tool_result(result: ToolResult, store: ObjectStore) -> Item:
+async def _tool_result(result: ToolResult, store: ObjectStore, functions: Functions | None) -> Item:
+    if result.function is not None:
+        return _function(result.call_id, _returned(result.function, result.output, functions))
+    if result.output is not None:
+        return _function(result.call_id, result.output)
     if result.record_ref is not None:
         commands = (await load_record(result.record_ref, store)).commands
     else:
@@ -165,5 +171,16 @@ def _function_command(command: ExecutedCommand) -> dict[str, Any]:
     return answer
 
 
-def _function(call_id: str, answer: dict[str, Any]) -> Item:
+def _returned(name: str, output: JsonValue, functions: Functions | None) -> JsonValue:
+    """What a function tool returned, unless it is not what its schema promises."""
+    fault = functions.fault_of(name, output) if functions is not None else None
+    if fault is None:
+        return output
+    told = (
+        f"The tool {name} returned something else than its schema promises ({fault}); its own fault, not your call's."
+    )
+    return {"error": told, "returned": json.dumps(output, ensure_ascii=False)[:_RETURNED_HEAD]}
+
+
+def _function(call_id: str, answer: JsonValue) -> Item:
     return {"type": "function_call_output", "call_id": call_id, "output": json.dumps(answer, ensure_ascii=False)}

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,11 +17,15 @@ from pydantic import (
     model_validator,
 )
 
+from activities import yaml_file
 from activities.adapters.openai_chat import ChatAdapter
 from activities.adapters.openai_client import OPENAI_URL, Endpoint
 from activities.adapters.openai_responses import ResponsesAdapter
 from activities.errors import HibernautActivityError, ModelRejected
 from activities.ports.model import ModelAdapter
+from activities.pricing import Currency, Price, costed
+from activities.windows import Window, WindowSettings
+from hibernaut.models import Usage
 
 DEFAULT_PROVIDER = "default"
 
@@ -33,10 +36,18 @@ class ProviderSettingsInvalid(HibernautActivityError):
     code = "ProviderSettingsInvalid"
 
 
-class ProviderSettings(BaseModel):
-    """One provider, as written in the file."""
+class ModelSettings(WindowSettings):
+    """What is known of one model of a provider; its window, where it differs from the provider's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    price: Price | None = None
+    """What its tokens cost; an agent with a limit of money runs on models that have a price, and on no others."""
+
+
+_UNKNOWN = ModelSettings()
+
+
+class ProviderSettings(WindowSettings):
+    """One provider, as written in the file; its window is that of all its models."""
 
     wire: Literal["responses", "chat"] = "responses"
     base_url: str = OPENAI_URL
@@ -50,9 +61,11 @@ class ProviderSettings(BaseModel):
     """Chat: the role of instructions and notes. `user`: the instructions as system, later notes as user."""
     encrypted_reasoning: bool = False
     """Responses: ask for encrypted reasoning and send it again with the next step."""
-    extra_body: dict[str, JsonValue] = {}
+    extra_body: dict[str, JsonValue] = Field(default={})
     """Fields added to every request, such as `reasoning: {effort: high}` or `temperature`."""
     default_headers: dict[str, str] = Field(default={}, repr=False)
+    models: dict[str, ModelSettings] = Field(default={})
+    """What is known of models, by the names that specs use."""
 
     @field_validator("base_url")
     @classmethod
@@ -72,15 +85,30 @@ class ProviderSettings(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
+    currency: Currency = "USD"
+    """Of all prices in the file."""
     providers: Annotated[dict[str, ProviderSettings], Field(min_length=1)]
 
 
 class Providers:
     """The providers of a worker; adapters are made at first use and kept."""
 
-    def __init__(self, endpoints: Mapping[str, tuple[Literal["responses", "chat"], Endpoint]]) -> None:
-        """Take endpoints by provider name, each with its wire."""
+    def __init__(
+        self,
+        endpoints: Mapping[str, tuple[Literal["responses", "chat"], Endpoint]],
+        models: Mapping[str, Mapping[str, ModelSettings]] | None = None,
+        *,
+        currency: str = "",
+        windows: Mapping[str, WindowSettings] | None = None,
+    ) -> None:
+        """Take endpoints by provider name, each with its wire; settings of models by provider and model.
+
+        Windows are those of all models of a provider that have none of their own.
+        """
+        self._windows = dict(windows or {})
         self._endpoints = dict(endpoints)
+        self._models = dict(models or {})
+        self._currency = currency
         self._adapters: dict[str, ModelAdapter] = {}
 
     @property
@@ -105,6 +133,19 @@ class Providers:
             self._adapters[name] = ChatAdapter(endpoint) if wire == "chat" else ResponsesAdapter(endpoint)
         return self._adapters[name]
 
+    def model(self, provider: str, model: str) -> ModelSettings:
+        """What is known of a model; the defaults when nothing is."""
+        return self._models.get(provider, {}).get(model, _UNKNOWN)
+
+    def window(self, provider: str, model: str) -> Window:
+        """How much a model can take in at once."""
+        whole = self._windows.get(provider)
+        return Window.of([self.model(provider, model), *([whole] if whole is not None else [])])
+
+    def costed(self, provider: str, model: str, usage: Usage) -> Usage:
+        """What a provider reported, with its cost by the price table."""
+        return costed(usage, self.model(provider, model).price, self._currency)
+
     async def close(self) -> None:
         """Release connections."""
         for adapter in self._adapters.values():
@@ -116,15 +157,21 @@ def load_providers(environ: Mapping[str, str] = os.environ) -> Providers:
     """The providers named by the environment.
 
     `HIBERNAUT_PROVIDERS` is the path of a YAML file; without it there is one provider, `default`, made of
-    `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `HIBERNAUT_WIRE` (`responses` or `chat`).
+    `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `HIBERNAUT_WIRE` (`responses` or `chat`) and `HIBERNAUT_CONTEXT_WINDOW`
+    (tokens).
 
     Raises:
         ProviderSettingsInvalid: names the file, the provider and the field, and what is allowed.
     """
     path = environ.get("HIBERNAUT_PROVIDERS")
     if path:
-        settings = read_settings(Path(path))
-        return Providers({name: (one.wire, _endpoint(path, name, one, environ)) for name, one in settings.items()})
+        file = _read(Path(path))
+        return Providers(
+            {name: (one.wire, _endpoint(path, name, one, environ)) for name, one in file.providers.items()},
+            {name: one.models for name, one in file.providers.items()},
+            currency=file.currency,
+            windows=file.providers,
+        )
     wire = environ.get("HIBERNAUT_WIRE") or "responses"
     if wire not in ("responses", "chat"):
         raise ProviderSettingsInvalid(f"HIBERNAUT_WIRE must be 'responses' or 'chat', not {wire!r}.")
@@ -132,10 +179,16 @@ def load_providers(environ: Mapping[str, str] = os.environ) -> Providers:
         one = ProviderSettings(base_url=environ.get("OPENAI_BASE_URL") or OPENAI_URL)
     except ValidationError as error:
         raise ProviderSettingsInvalid(f"OPENAI_BASE_URL {_why(error)}.") from None
+    if size := environ.get("HIBERNAUT_CONTEXT_WINDOW"):
+        try:
+            one = ProviderSettings(base_url=one.base_url, context_window=int(size))
+        except ValueError:
+            told = f"HIBERNAUT_CONTEXT_WINDOW must be a number of tokens of at least 1,000, not {size[:40]!r}."
+            raise ProviderSettingsInvalid(told) from None
     key = environ.get("OPENAI_API_KEY")
     secret = SecretStr(key) if key else None
     endpoint = Endpoint(name=DEFAULT_PROVIDER, base_url=one.base_url, api_key=secret)
-    return Providers({DEFAULT_PROVIDER: (wire, endpoint)})
+    return Providers({DEFAULT_PROVIDER: (wire, endpoint)}, windows={DEFAULT_PROVIDER: one})
 
 
 def read_settings(path: Path) -> Mapping[str, ProviderSettings]:
@@ -144,17 +197,16 @@ def read_settings(path: Path) -> Mapping[str, ProviderSettings]:
     Raises:
         ProviderSettingsInvalid: it cannot be read, or a setting is wrong.
     """
+    return _read(path).providers
+
+
+def _read(path: Path) -> _File:
     try:
-        loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"The provider file {path} (HIBERNAUT_PROVIDERS) cannot be read: {error}."
-        raise ProviderSettingsInvalid(msg) from None
-    except yaml.YAMLError as error:
-        mark = cast("object", getattr(error, "problem_mark", None))
-        where = f" at line {cast('int', getattr(mark, 'line', 0)) + 1}" if mark is not None else ""
-        raise ProviderSettingsInvalid(f"The provider file {path} is not valid YAML{where}.") from None
+        loaded = yaml_file.load(path, "provider file", "HIBERNAUT_PROVIDERS")
+    except ValueError as error:
+        raise ProviderSettingsInvalid(str(error)) from None
     try:
-        return _File.model_validate(loaded).providers
+        return _File.model_validate(loaded)
     except ValidationError as error:
         loc = [str(step) for step in error.errors()[0]["loc"]]
         provider = f", provider {loc[1]!r}" if len(loc) > 1 else ""
@@ -162,11 +214,16 @@ def read_settings(path: Path) -> Mapping[str, ProviderSettings]:
         raise ProviderSettingsInvalid(f"The provider file {path}{provider}{field}: {_why(error)}.") from None
 
 
+_OWNERS: Mapping[int, type[BaseModel]] = {5: ModelSettings, 6: Price}
+"""Whose fields are so deep in the file: providers.<name>.models.<model>.<field>, and one below `price`."""
+
+
 def _why(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden" and len(first["loc"]) > 2:  # noqa: PLR2004  # providers.<name>.<field>
-        return f"there is no such field; allowed are {', '.join(ProviderSettings.model_fields)}"
+        owner = _OWNERS.get(len(first["loc"]), ProviderSettings)
+        return f"there is no such field; allowed are {', '.join(owner.model_fields)}"
     return message[:1].lower() + message[1:]
 
 

@@ -1,12 +1,15 @@
 """snapshot.take and snapshot.restore."""
 
+from typing import Literal
+
 from temporalio import activity
 
-from activities.heartbeat import beating
-from activities.ports.snapshots import SnapshotEngine, SnapshotInfo
+from activities.heartbeat import Pulse, beating
+from activities.ports.snapshots import BranchStart, Progress, SnapshotEngine, SnapshotInfo, TakeOptions
 from hibernaut.contracts import (
     SNAPSHOT_RESTORE,
     SNAPSHOT_TAKE,
+    LiveProgress,
     RestoreRequest,
     RestoreResult,
     SnapshotRequest,
@@ -36,7 +39,13 @@ class SnapshotActivities:
                 generation=request.lease.generation,
                 number=request.number,
                 parent=request.parent,
-                progress=pulse.say,
+                progress=_telling(pulse, "snapshot"),
+                options=TakeOptions(
+                    compression=request.policy.compression,
+                    exclude=request.policy.exclude,
+                    max_bytes=request.policy.max_bytes,
+                    thorough=request.thorough,
+                ),
             )
         return SnapshotResult(
             ref=info.ref,
@@ -51,6 +60,7 @@ class SnapshotActivities:
             duration_ms=info.duration_ms,
             capture=info.capture,
             summary=_summary(request.number, info),
+            skipped=info.skipped,
         )
 
     @activity.defn(name=SNAPSHOT_RESTORE.name)
@@ -67,7 +77,8 @@ class SnapshotActivities:
                 agent_uid=request.agent_uid,
                 generation=request.lease.generation,
                 ref=request.ref,
-                progress=pulse.say,
+                progress=_telling(pulse, "restore"),
+                branch=BranchStart(request.branch_first, request.branch_base),
             )
         return RestoreResult(
             restored_ref=info.restored,
@@ -79,11 +90,21 @@ class SnapshotActivities:
         )
 
 
+def _telling(pulse: Pulse, what: Literal["snapshot", "restore"]) -> Progress:
+    """Let the next heartbeat tell what the engine says, for whoever watches the agent."""
+
+    def tell(text: str) -> None:
+        pulse.say(LiveProgress(what=what, text=text))
+
+    return tell
+
+
 def _summary(number: int, info: SnapshotInfo) -> str:
     if info.unchanged:
         return f"snapshot {number}: unchanged"
     counts = f"+{info.added} ~{info.changed} -{info.deleted} files"
-    return f"snapshot {number}: {counts}, {_size(info.bytes_new_stored)} in {info.duration_ms} ms"
+    left_out = f", {info.skipped} left out" if info.skipped else ""
+    return f"snapshot {number}: {counts}{left_out}, {_size(info.bytes_new_stored)} in {info.duration_ms} ms"
 
 
 def _size(count: int) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from activities.errors import ObjectExists, ObjectNotFound, TranscriptConflict, TranscriptDamaged
 from activities.ports.model import Item
 from activities.ports.store import ObjectStore
-from hibernaut.contracts import ModelRequest, StoreKeys
+from hibernaut.contracts import StoreKeys
 from hibernaut.models import ToolCall, Usage
 from hibernaut.models.base import Open
 
@@ -47,6 +47,8 @@ class Segment(Open):
     tool_calls: tuple[ToolCall, ...]
     """Whole: no command is cut."""
     usage: Usage
+    unreported: Usage = Usage()
+    """What the reply may have cost, when the provider told no usage."""
     provider: str
     model: str
     response_id: str | None
@@ -59,12 +61,13 @@ class Segment(Open):
         return StoreKeys.segment(self.agent_uid, self.branch, self.step, self.ordinal)
 
 
-def request_digest(request: ModelRequest) -> str:
+def request_digest(request: BaseModel) -> str:
     """SHA-256 of a request in canonical JSON.
 
-    Fields at their defaults are left out: a release that adds a field still recognizes the requests of the last.
+    Fields at their defaults are left out: a release that adds a field still recognizes the requests of the last. So is
+    `limited`, which no reply depends on, and of which older releases know nothing.
     """
-    plain = request.model_dump(mode="json", exclude_defaults=True)
+    plain = request.model_dump(mode="json", exclude_defaults=True, exclude={"limited"})
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -84,8 +87,8 @@ class Transcript:
         self._cached: OrderedDict[str, tuple[Segment, int]] = OrderedDict()
         self._size = 0
 
-    async def segments(self, ref: str | None) -> list[Segment]:
-        """The segments that lead to `ref`, oldest first, itself included.
+    async def segments(self, ref: str | None, *, until: str | None = None) -> list[Segment]:
+        """The segments that lead to `ref`, oldest first, itself included; of them those after `until`, if it is one.
 
         Raises:
             TranscriptDamaged: a segment is missing or cannot be read.
@@ -94,7 +97,7 @@ class Transcript:
         seen: set[str] = set()
         ahead: dict[str, Segment] = {}
         missed = 0
-        while ref is not None:
+        while ref is not None and ref != until:
             if ref in seen:
                 raise TranscriptDamaged(f"The transcript is damaged: segment {ref!r} leads back to itself.")
             seen.add(ref)
@@ -103,7 +106,7 @@ class Transcript:
                 missed += 1
                 if missed > 1:
                     # One unknown segment: another worker wrote it. More: this worker has never seen the agent.
-                    ahead |= await self._prefetch(ref)
+                    ahead |= await self._prefetch(ref, until)
                 segment = ahead.pop(ref, None) or await self.segment(ref)
             chain.append(segment)
             ref = segment.previous
@@ -187,10 +190,12 @@ class Transcript:
                 return call.commands
         raise TranscriptDamaged(f"Segment {segment_ref!r} has no tool call {call_id!r}.")
 
-    async def _prefetch(self, ref: str) -> dict[str, Segment]:
+    async def _prefetch(self, ref: str, until: str | None) -> dict[str, Segment]:
         """Read the segments of a branch up to `ref` side by side; the walk complains of what cannot be read."""
-        listed = self.store.list(ref.rsplit("/", 1)[0] + "/")
-        wanted = [info.key async for info in listed if info.key <= ref and self._recall(info.key) is None]
+        folder = ref.rsplit("/", 1)[0] + "/"
+        after = until if until is not None and until.startswith(folder) else ""
+        listed = self.store.list(folder)
+        wanted = [info.key async for info in listed if after < info.key <= ref and self._recall(info.key) is None]
         gate = asyncio.Semaphore(_PARALLEL)
 
         async def read(key: str) -> Segment | None:

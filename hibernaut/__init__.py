@@ -12,6 +12,8 @@ reply = await agent.send("Summarise last week's sales")
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from hibernaut._people import PersonNeeded
+from hibernaut.contracts.upkeep import Retention
 from hibernaut.errors import HibernautError
 from hibernaut.models import (
     AgentSpec,
@@ -19,19 +21,27 @@ from hibernaut.models import (
     AgentStatus,
     Answer,
     AnswerState,
+    BudgetSpec,
+    BudgetStatus,
+    Checkpoint,
     Event,
     EventKind,
     FileEntry,
+    Limits,
     LogChunk,
     LogEnd,
     LogEntry,
     LogStart,
     Network,
     SandboxSpec,
+    SnapshotSpec,
     Ticket,
 )
+from hibernaut.models.mcp import McpSpec
+from hibernaut.models.schedules import OverlapPolicy
 
 if TYPE_CHECKING:
+    from hibernaut._branching import CheckpointMissing, CheckpointPruned, RewindFailed, TurnUnderWay
     from hibernaut._messages import Reply
     from hibernaut.agent import AgentHandle
     from hibernaut.client import AgentClient, AgentSummary
@@ -47,18 +57,31 @@ __all__ = [
     "AgentSummary",
     "Answer",
     "AnswerState",
+    "BudgetSpec",
+    "BudgetStatus",
+    "Checkpoint",
+    "CheckpointMissing",
+    "CheckpointPruned",
     "Event",
     "EventKind",
     "FileEntry",
     "HibernautError",
+    "Limits",
     "LogChunk",
     "LogEnd",
     "LogEntry",
     "LogStart",
+    "McpSpec",
     "Network",
+    "OverlapPolicy",
+    "PersonNeeded",
     "Reply",
+    "Retention",
+    "RewindFailed",
     "SandboxSpec",
+    "SnapshotSpec",
     "Ticket",
+    "TurnUnderWay",
     "__version__",
 ]
 
@@ -68,7 +91,11 @@ _LAZY = {
     "AgentClient": "hibernaut.client",
     "AgentHandle": "hibernaut.agent",
     "AgentSummary": "hibernaut.client",
+    "CheckpointMissing": "hibernaut._branching",
+    "CheckpointPruned": "hibernaut._branching",
     "Reply": "hibernaut._messages",
+    "RewindFailed": "hibernaut._branching",
+    "TurnUnderWay": "hibernaut._branching",
 }
 
 

@@ -1,8 +1,9 @@
 """Deleting an agent: a workflow of its own does it, so that it is done to the end whoever goes away."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from temporalio.client import RPCTimeoutOrCancelledError, WorkflowFailureError
+from temporalio.client import RPCTimeoutOrCancelledError, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 
@@ -14,18 +15,14 @@ from hibernaut.errors import DeletionFailed
 from hibernaut.models import LeaseStatus
 
 
-async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str, lease: LeaseStatus | None = None) -> None:
-    """Start `DeleteAgentWorkflow`, or find the one under way, and wait for its end.
-
-    Raises:
-        NoWorker: nobody is there to do it.
-        DeletionFailed: something is left.
-    """
+async def begin_deletion(
+    workflows: Workflows, agent_id: str, agent_uid: str, lease: LeaseStatus | None = None
+) -> WorkflowHandle[Any, Any]:
+    """Start `DeleteAgentWorkflow`, or find the one under way."""
     client = workflows.client
-    await workflows.require_worker()
     request = DeleteRequest(agent_id=agent_id, agent_uid=agent_uid, lease=lease, requested_at=datetime.now(UTC))
     try:
-        deletion = await client.start_workflow(
+        return await client.start_workflow(
             DELETE_WORKFLOW,
             request,
             id=f"delete-{agent_id}",
@@ -37,6 +34,17 @@ async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str, lea
         )
     except RPCError as error:
         raise translate(error, client.namespace) from error
+
+
+async def delete_closed(workflows: Workflows, agent_id: str, agent_uid: str, lease: LeaseStatus | None = None) -> None:
+    """Delete a closed agent and wait for the end of it.
+
+    Raises:
+        NoWorker: nobody is there to do it.
+        DeletionFailed: something is left.
+    """
+    await workflows.require_worker()
+    deletion = await begin_deletion(workflows, agent_id, agent_uid, lease)
     while True:
         try:
             await deletion.result(rpc_timeout=ATTEMPT)

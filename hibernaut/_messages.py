@@ -12,9 +12,7 @@ from hibernaut.errors import (
 )
 from hibernaut.models import Answer, AnswerState, SendRequest
 from hibernaut.models.base import Open
-from hibernaut.models.messages import MAX_MESSAGE_BYTES
-
-MAX_MESSAGE_ID = 200
+from hibernaut.models.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_ID, Delivery
 
 
 class Reply(Open):
@@ -31,7 +29,7 @@ class Reply(Open):
         return self.text
 
 
-def compose(text: str, message_id: str | None) -> SendRequest:
+def compose(text: str, message_id: str | None, delivery: Delivery = "queue") -> SendRequest:
     """A request of which it is certain that the agent can take it.
 
     Raises:
@@ -44,14 +42,20 @@ def compose(text: str, message_id: str | None) -> SendRequest:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidRequest("The message holds bytes that are not UTF-8.", hint="Send text.") from error
-    if message_id is not None and not 1 <= len(message_id) <= MAX_MESSAGE_ID:
-        raise InvalidRequest(f"A message id has 1 to {MAX_MESSAGE_ID} characters, not {len(message_id)}.")
+    if message_id is not None:
+        check_message_id(message_id)
     if size > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(
             f"The message has {size:,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken.",
             hint="Put the content into a file of the agent's computer and name the file in the message.",
         )
-    return SendRequest(text=text, message_id=message_id or f"m-{uuid.uuid4().hex}")
+    return SendRequest(text=text, message_id=message_id or f"m-{uuid.uuid4().hex}", delivery=delivery)
+
+
+def check_message_id(message_id: str) -> None:
+    """Raise InvalidRequest unless a message can have this id."""
+    if not 1 <= len(message_id) <= MAX_MESSAGE_ID:
+        raise InvalidRequest(f"A message id has 1 to {MAX_MESSAGE_ID} characters, not {len(message_id)}.")
 
 
 def reply_of(agent_id: str, answer: Answer) -> Reply:

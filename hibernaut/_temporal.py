@@ -146,6 +146,16 @@ class Workflows:
         msg = f"Agent {agent_id} takes no requests any more: {how}."
         raise AgentClosed(msg, agent_id=agent_id, hint=hint)
 
+    async def never_ran(self, agent_id: str) -> bool:
+        """Whether the agent ended before it did anything, for its spec was invalid: nothing is kept of it anywhere."""
+        try:
+            await self.raise_if_closed(agent_id)
+        except InvalidSpec:
+            return True
+        except AgentClosed:
+            return False
+        return False
+
     async def require_worker(self) -> None:
         """Raise NoWorker when nobody polls the task queue."""
         request = DescribeTaskQueueRequest(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from hibernaut.errors import Unavailable
+from hibernaut.models import AgentState, AgentStatus
 
 FIRST_INTERVAL = 0.05
 LAST_INTERVAL = 1.0
@@ -79,3 +80,19 @@ def ensure_not_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def asleep(status: AgentStatus, settled: bool) -> bool:  # noqa: FBT001  # the shape of every such condition
+    """Whether an agent sleeps: idle without a container is too, once it is clear that none is on its way."""
+    if status.lease is not None:
+        return False
+    never_began = status.turn == 0 and status.generation == 0
+    idle = status.state in {AgentState.IDLE, AgentState.WAITING_APPROVAL} and (never_began or settled)
+    return idle or status.state in {AgentState.HIBERNATED, AgentState.PAUSED}
+
+
+def awake(status: AgentStatus, _settled: bool) -> bool:  # noqa: FBT001  # the same
+    """Whether an agent holds a sandbox and keeps it: a lease alone may be about to be given up."""
+    resting = status.state in {AgentState.IDLE, AgentState.PAUSED, AgentState.WAITING_APPROVAL}
+    working = status.state is AgentState.RUNNING and status.current_message_id is not None
+    return status.lease is not None and (resting or working)

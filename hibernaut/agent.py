@@ -4,16 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from hibernaut._branching import Branches
+from hibernaut._budget import AgentBudget
+from hibernaut._children import Kin
 from hibernaut._deletion import delete_closed
 from hibernaut._gateway import GatewayClient, agent_path
+from hibernaut._live import live_progress
 from hibernaut._logs import LogReader
-from hibernaut._messages import Reply, compose, reply_of
+from hibernaut._messages import Delivery, Reply, compose, reply_of
+from hibernaut._people import People, PersonNeeded, needs_person
 from hibernaut._temporal import Workflows
 from hibernaut._troubles import troubles_of
-from hibernaut._waiting import Every, Pace, patiently, poll
-from hibernaut.contracts import SNAPSHOT_FAILED
+from hibernaut._waiting import Every, Pace, asleep, awake, patiently, poll
+from hibernaut.artifacts import AgentArtifacts
+from hibernaut.contracts import BUDGET_USED_UP, SNAPSHOT_FAILED, LiveProgress
 from hibernaut.errors import (
     AgentClosed,
     AgentPaused,
@@ -35,6 +41,7 @@ from hibernaut.models import (
     Ticket,
     Trouble,
 )
+from hibernaut.snapshots import AgentSnapshots
 
 CHECK_CLOSED_EVERY = 5.0
 """Seconds between two looks at whether an agent that says nothing new is there at all."""
@@ -47,28 +54,40 @@ AGAIN = 2.0
 T = TypeVar("T")
 
 
-class AgentHandle:
+class AgentHandle(People, Branches, Kin):
     """One agent, by its id. Holding a handle holds nothing on any server; every call finds the agent's current run."""
 
     def __init__(self, agent_id: str, workflows: Workflows, gateway: GatewayClient) -> None:
         """Made by `AgentClient.start` and `AgentClient.get`."""
-        self.id = agent_id
+        super().__init__(agent_id, workflows, gateway)
         self.files = AgentFiles(agent_id, gateway)
-        self._workflows = workflows
-        self._gateway = gateway
+        self.artifacts = AgentArtifacts(agent_id, gateway)
+        self.budget = AgentBudget(agent_id, workflows)
+        self.snapshots = AgentSnapshots(agent_id, gateway, workflows)
 
     def __repr__(self) -> str:
         return f"AgentHandle({self.id!r})"
 
-    async def send(self, text: str, *, message_id: str | None = None, timeout: float | None = None) -> Reply:
+    async def send(
+        self,
+        text: str,
+        *,
+        message_id: str | None = None,
+        timeout: float | None = None,
+        delivery: Delivery = "queue",
+        until_asked: bool = False,
+    ) -> Reply:
         """Send a message and wait for the answer: one turn of the agent.
 
         Args:
             text: At most 1,000,000 bytes of UTF-8.
             message_id: Sending the same id again changes nothing and waits for the same answer.
             timeout: Seconds to wait for the answer; the turn itself goes on after it.
+            delivery: While a turn runs: `queue` waits for its end, `steer` becomes part of it, `interrupt` ends it.
+            until_asked: Wait no longer than until the turn needs a person's consent or answer.
 
         Raises:
+            PersonNeeded: as `until_asked` says.
             AgentPaused: the agent waits for a person, and the message with it.
             ModelRefused: the model declined.
             TurnFailed: the turn ended without an answer.
@@ -76,20 +95,20 @@ class AgentHandle:
             WaitTimeout: no answer in time.
             AgentNotFound, AgentClosed, MessageTooLarge, InboxFull: it was not sent.
         """
-        ticket = await self.post(text, message_id=message_id)
-        return await self.wait(ticket.message_id, timeout=timeout)
+        ticket = await self.post(text, message_id=message_id, delivery=delivery)
+        return await self.wait(ticket.message_id, timeout=timeout, until_asked=until_asked)
 
-    async def post(self, text: str, *, message_id: str | None = None) -> Ticket:
+    async def post(self, text: str, *, message_id: str | None = None, delivery: Delivery = "queue") -> Ticket:
         """Send a message and return as soon as it is durable; `wait` gets the answer later."""
         # The id is minted here: a request repeated because a run just ended must not become a second message.
-        request = compose(text, message_id)
+        request = compose(text, message_id, delivery)
         return await self._workflows.update(self.id, "send", [request], Ticket)
 
-    async def wait(self, message_id: str, *, timeout: float | None = None) -> Reply:
+    async def wait(self, message_id: str, *, timeout: float | None = None, until_asked: bool = False) -> Reply:
         """Wait for the answer to a message that was sent. Errors as of `send`."""
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._settled(message_id)
+                answer = await self._settled(message_id, until_asked=until_asked)
         except TimeoutError as error:
             held_up = ""
             with contextlib.suppress(HibernautError):
@@ -111,6 +130,10 @@ class AgentHandle:
     async def troubles(self) -> list[Trouble]:
         """What holds the agent up: activities that failed and are tried again. Needs no worker."""
         return troubles_of(await self._workflows.describe(self.id))
+
+    async def progress(self) -> LiveProgress | None:
+        """How far a snapshot or a restore under way has come; None when there is none. Needs no worker."""
+        return await live_progress(self._workflows, self.id)
 
     async def events(self, since: int = 0, *, follow: bool = True) -> AsyncGenerator[Event]:
         """What happened after event number `since`, in order and without gaps.
@@ -158,25 +181,13 @@ class AgentHandle:
         reader = LogReader(self.id, self._workflows, self._gateway, partial(self.events, follow=False))
         return reader.newest(tail, follow=follow) if exec_id is None else reader.one(exec_id, follow=follow)
 
-    async def interrupt(self) -> AgentStatus:
-        """Stop the current turn: its command is killed, its message answered as interrupted. The agent stays."""
-        return await self._request("interrupt")
-
-    async def pause(self, reason: str = "") -> AgentStatus:
-        """Take up no further step until `resume`; messages are still accepted."""
-        return await self._request("pause", reason)
-
-    async def resume(self) -> AgentStatus:
-        """Go on after a pause."""
-        return await self._request("resume")
-
     async def hibernate(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
         """Give the container up, keep the state. Waits until that is done unless `wait` is false."""
-        return await self._until("hibernate", _asleep, wait=wait, timeout=timeout)
+        return await self._until("hibernate", asleep, wait=wait, timeout=timeout)
 
     async def wake(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
         """Restore the container now rather than with the next message. Waits for it unless `wait` is false."""
-        return await self._until("wake", _awake, wait=wait, timeout=timeout)
+        return await self._until("wake", awake, wait=wait, timeout=timeout)
 
     async def close(self, *, wait: bool = True, timeout: float | None = None) -> AgentStatus:
         """End the agent: a last snapshot is kept, the container is not. Its files and events stay readable."""
@@ -190,24 +201,25 @@ class AgentHandle:
         return await self.status()
 
     async def delete(self) -> None:
-        """Delete the agent and all it has: container, snapshots, transcript, output, Temporal runs. Nothing is kept.
+        """Delete the agent and all it has, its children included. Nothing is kept, neither files nor Temporal runs.
 
         Raises:
             AgentNotFound: there is no such agent.
-            NoWorker: nobody is there to do it.
+            NoWorker, RequestRejected: nobody is there to do it, or to say what the agent has in the store.
             DeletionFailed: something is left; deleting again goes on with it.
         """
         if not await self._ended():
             await self.close()
+        await self._delete_children()
         try:
             status = await self.status()
         except RequestRejected:
+            if not await self._workflows.never_ran(self.id):
+                # Without its uid nobody would find again what it has in the store.
+                raise
             await delete_closed(self._workflows, self.id, "")
         else:
             await delete_closed(self._workflows, self.id, status.agent_uid, status.lease)
-
-    async def _request(self, name: str, *args: Any) -> AgentStatus:  # noqa: ANN401  # JSON of any shape
-        return await self._workflows.update(self.id, name, list(args), AgentStatus)
 
     async def _until(
         self, name: str, reached: Callable[[AgentStatus, bool], bool], *, wait: bool, timeout: float | None
@@ -240,7 +252,7 @@ class AgentHandle:
         except TimeoutError as error:
             raise WaitTimeout(f"Agent {self.id} was not {what} within {timeout:g} s; it goes on.") from error
 
-    async def _settled(self, message_id: str) -> Answer:
+    async def _settled(self, message_id: str, *, until_asked: bool) -> Answer:
         pace, check = Pace(), Every(CHECK_CLOSED_EVERY)
         while True:
             answer = await patiently(partial(self.answer, message_id))
@@ -248,6 +260,8 @@ class AgentHandle:
                 return answer
             if answer.paused_reason is not None:
                 raise self._paused(answer.paused_reason)
+            if until_asked and answer.waiting is not None and needs_person(answer.waiting):
+                raise PersonNeeded(self.id, answer.waiting)
             if check.due():
                 await self._workflows.raise_if_closed(self.id)
             await pace.sleep()
@@ -267,11 +281,12 @@ class AgentHandle:
 
     def _paused(self, reason: str | None) -> AgentPaused:
         reason = reason or "by request"
+        how = "" if reason.startswith(BUDGET_USED_UP) else f"; `hibernaut resume {self.id}` goes on"
         return AgentPaused(
             f"Agent {self.id} is paused: {reason}",
             reason=reason,
             agent_id=self.id,
-            hint=f"Nothing is lost; `hibernaut resume {self.id}` goes on.",
+            hint=f"Nothing is lost{how}.",
         )
 
     async def _events_page(self, since: int) -> EventsPage:
@@ -280,19 +295,3 @@ class AgentHandle:
     async def _ended(self) -> bool:
         """Whether the agent's last run is over. Needs no worker."""
         return not await self._workflows.is_open(self.id)
-
-
-def _asleep(status: AgentStatus, settled: bool) -> bool:  # noqa: FBT001  # the shape of every such condition
-    """Idle without a container is asleep too, once it is clear that none is on its way in the background."""
-    if status.lease is not None:
-        return False
-    never_began = status.turn == 0 and status.generation == 0
-    idle = status.state is AgentState.IDLE and (never_began or settled)
-    return idle or status.state in {AgentState.HIBERNATED, AgentState.PAUSED}
-
-
-def _awake(status: AgentStatus, _settled: bool) -> bool:  # noqa: FBT001  # the same
-    """A lease alone is not enough: it may be about to be given up."""
-    resting = status.state in {AgentState.IDLE, AgentState.PAUSED, AgentState.WAITING_APPROVAL}
-    working = status.state is AgentState.RUNNING and status.current_message_id is not None
-    return status.lease is not None and (resting or working)

@@ -1,6 +1,5 @@
 """The client: start agents, find them, list them."""
 
-import re
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Self
@@ -20,18 +19,21 @@ from temporalio.service import RPCError
 from hibernaut._connect import connect, translate
 from hibernaut._explain import parse_spec
 from hibernaut._gateway import GatewayClient
+from hibernaut._ids import check_agent_id
 from hibernaut._messages import compose
 from hibernaut._temporal import ATTEMPT, Workflows
+from hibernaut._upkeep import SnapshotUpkeep
 from hibernaut.agent import AgentHandle
 from hibernaut.connection import Connection, resolve
 from hibernaut.contracts import AGENT_WORKFLOW, TASK_QUEUE
-from hibernaut.errors import AgentAlreadyExists, InvalidAgentId
+from hibernaut.contracts.children import MEMO_PARENT
+from hibernaut.errors import AgentAlreadyExists
 from hibernaut.models import AgentSpec, AgentState
 from hibernaut.models.base import Open
+from hibernaut.schedules import Schedules
 
 STATE = SearchAttributeKey.for_keyword("HibernautState")
 MODEL = SearchAttributeKey.for_keyword("HibernautModel")
-AGENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SUMMARY_BYTES = 200
 """Temporal's limit of a static summary."""
 
@@ -45,6 +47,8 @@ class AgentSummary(Open):
     started_at: datetime
     """When its current run started: a long-lived agent begins a new one whenever it goes to sleep."""
     closed_at: datetime | None = None
+    parent: str | None = None
+    """The agent that started it, if one did."""
 
 
 class AgentClient:
@@ -56,6 +60,8 @@ class AgentClient:
         self.connection = connection
         self._gateway = gateway
         self._workflows = Workflows(temporal)
+        self.snapshots = SnapshotUpkeep(self._workflows)
+        self.schedules = Schedules(self._workflows)
 
     @classmethod
     async def connect(
@@ -108,6 +114,7 @@ class AgentClient:
         *,
         message: str | None = None,
         message_id: str | None = None,
+        memo: Mapping[str, Any] | None = None,
     ) -> AgentHandle:
         """Start an agent. It begins with its first message.
 
@@ -116,6 +123,7 @@ class AgentClient:
             spec: An AgentSpec, or the same as a mapping.
             message: A first message, durable when this returns even while no worker is there.
             message_id: Its id, to `wait` for the answer.
+            memo: Small notes that Temporal keeps with its workflow.
 
         Raises:
             AgentAlreadyExists: an agent, running or closed, has this id.
@@ -133,6 +141,7 @@ class AgentClient:
                 task_queue=TASK_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                memo=memo,
                 static_summary=_summary(agent_id, valid),
                 search_attributes=TypedSearchAttributes(
                     [
@@ -175,18 +184,9 @@ class AgentClient:
             query += f" AND ExecutionStatus = 'Running' AND HibernautState = '{wanted.value}'"
         try:
             async for execution in self.temporal.list_workflows(query, rpc_timeout=ATTEMPT):
-                yield _summarised(execution)
+                yield await _summarised(execution)
         except RPCError as error:
             raise translate(error, self.temporal.namespace) from error
-
-
-def check_agent_id(agent_id: str) -> None:
-    """Raise InvalidAgentId unless the id is one that works in a URL, a label and a file name."""
-    if AGENT_ID.fullmatch(agent_id) is None or set(agent_id) == {"."} or agent_id == "..":
-        raise InvalidAgentId(
-            f"{agent_id[:140]!r} is not an agent id.",
-            hint="Use 1 to 128 of the characters A-Z a-z 0-9 . _ - and not dots alone.",
-        )
 
 
 def _summary(agent_id: str, spec: AgentSpec) -> str:
@@ -194,7 +194,7 @@ def _summary(agent_id: str, spec: AgentSpec) -> str:
     return text.encode()[:SUMMARY_BYTES].decode(errors="ignore")
 
 
-def _summarised(execution: WorkflowExecution) -> AgentSummary:
+async def _summarised(execution: WorkflowExecution) -> AgentSummary:
     if execution.status is WorkflowExecutionStatus.RUNNING:
         try:
             state = AgentState(execution.typed_search_attributes.get(STATE) or AgentState.IDLE)
@@ -210,4 +210,5 @@ def _summarised(execution: WorkflowExecution) -> AgentSummary:
         model=execution.typed_search_attributes.get(MODEL),
         started_at=execution.start_time,
         closed_at=execution.close_time,
+        parent=await execution.memo_value(MEMO_PARENT, None),
     )

@@ -15,20 +15,15 @@ HibernautError
 ├── TurnError                 a message got no answer; `message_id` and `text` say which and why
 │   └── ModelRefused, TurnFailed, TurnInterrupted
 ├── FileError                 about one path of an agent's computer
-│   ├── FileMissing
+│   ├── FileMissing, FileTooLarge, SnapshotMissing
 │   ├── FileUnsuitable        a directory where a file is needed, a FIFO, ...
-│   ├── FileTooLarge
 │   └── SandboxAsleep         only the running computer has it: wake the agent
 ├── WaitTimeout               the caller's own time limit; what was waited for goes on
 └── Unavailable               a server does not answer, or not us
-    ├── TemporalUnreachable
-    ├── NamespaceNotFound
+    ├── TemporalUnreachable, NamespaceNotFound, NotAuthorized, GatewayUnreachable, GatewayNotConfigured
     ├── NamespaceNotPrepared  its search attributes are not registered
-    ├── NotAuthorized
     ├── NoWorker              nobody works on the task queue
-    ├── GatewayUnreachable, GatewayNotConfigured
-    ├── GatewayRefused        wrong or missing token
-    └── GatewayFailed         it answered with an error of its own
+    └── GatewayRefused, GatewayFailed   wrong or missing token; an error of its own
 """
 
 from typing import ClassVar
@@ -218,6 +213,12 @@ class FileTooLarge(FileError):
     """More bytes than the gateway takes in one upload."""
 
     code = "file_too_large"
+
+
+class SnapshotMissing(FileError):
+    """The store has no such snapshot of the agent."""
+
+    code = "snapshot_not_found"
 
 
 class SandboxAsleep(FileError):

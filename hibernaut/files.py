@@ -21,6 +21,9 @@ _ENTRIES = TypeAdapter(list[FileEntry])
 class AgentFiles:
     """Reads come from the container while it runs and from the newest snapshot while it sleeps.
 
+    With `snapshot` (a number, a name or `latest`) they come from that one, whatever the agent does: from what it had
+    changed over its image by then.
+
     A write reaches the computer itself, which wakes a sleeping agent, and is durable in a snapshot when it returns.
     All paths are absolute paths inside the agent's computer.
     """
@@ -30,7 +33,7 @@ class AgentFiles:
         self._agent_id = agent_id
         self._gateway = gateway
 
-    async def list(self, path: str = "/") -> "list[FileEntry]":
+    async def list(self, path: str = "/", *, snapshot: int | str | None = None) -> "list[FileEntry]":
         """The entries of a directory, by name; a file lists as itself.
 
         While the agent sleeps these are the paths it changed over its image.
@@ -38,18 +41,19 @@ class AgentFiles:
         Raises:
             FileMissing: no such path.
             InvalidPath: the path is not absolute.
+            SnapshotMissing: there is no such snapshot.
         """
-        body = await self._gateway.get_json(agent_path(self._agent_id, "files"), {"path": _checked(path)})
+        body = await self._gateway.get_json(agent_path(self._agent_id, "files"), _params(path, snapshot))
         return _ENTRIES.validate_python(body["entries"])
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, *, snapshot: int | str | None = None) -> bytes:
         """The whole of a file, in memory. For big ones see `open` and `download`.
 
         Raises:
             FileMissing: no such file.
             SandboxAsleep: the file is the image's own, and the agent sleeps: wake it to read it.
         """
-        async with self.open(path) as chunks:
+        async with self.open(path, snapshot=snapshot) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
     async def read_text(self, path: str, encoding: str = "utf-8") -> str:
@@ -57,9 +61,9 @@ class AgentFiles:
         return (await self.read(path)).decode(encoding)
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def open(self, path: str, *, snapshot: int | str | None = None) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a file and stream it: `async with agent.files.open(path) as chunks: async for chunk in chunks`."""
-        params = {"path": _checked(path)}
+        params = _params(path, snapshot)
         async with self._gateway.stream(agent_path(self._agent_id, "files/content"), params) as response:
             yield response.aiter_bytes(CHUNK)
 
@@ -95,12 +99,12 @@ class AgentFiles:
         bits = stat.S_IMODE(info.st_mode) & 0o777 if mode is None else mode
         return await self.write(path, _chunks(source), mode=bits)
 
-    async def download(self, path: str, local: str | os.PathLike[str]) -> int:
+    async def download(self, path: str, local: str | os.PathLike[str], *, snapshot: int | str | None = None) -> int:
         """Read a file into a local one, which appears only when it is whole. Bytes read."""
         target = Path(local)
         partial = anyio.Path(target.with_name(f".{target.name}.part"))
         size = 0
-        async with self.open(path) as chunks:
+        async with self.open(path, snapshot=snapshot) as chunks:
             try:
                 async with await partial.open("wb") as out:
                     async for chunk in chunks:
@@ -115,6 +119,11 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
     async with await anyio.open_file(path, "rb") as file:
         while chunk := await file.read(CHUNK):
             yield chunk
+
+
+def _params(path: str, snapshot: int | str | None) -> dict[str, str]:
+    params = {"path": _checked(path)}
+    return params if snapshot is None else {**params, "snapshot": str(snapshot)}
 
 
 def _checked(path: str) -> str:

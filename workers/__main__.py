@@ -5,11 +5,13 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import workflows
 from activities.errors import HibernautActivityError
 from hibernaut.errors import HibernautError
+from workers.memory import give_back_what_is_freed
 from workers.settings import CHECKOUT, Settings
 from workers.watchdog.spawn import guarded
 from workers.worker import connect, running
@@ -28,7 +30,10 @@ async def _serve() -> None:
         raise HibernautError(
             f"Temporal does not answer at {connection.address} (namespace {connection.namespace}): {error}"
         ) from error
-    async with guarded(settings), running(settings, client):
+    async with AsyncExitStack() as stack:
+        if settings.serves == "all":
+            await stack.enter_async_context(guarded(settings))
+        await stack.enter_async_context(running(settings, client))
         logging.getLogger(__name__).info(
             "worker %s runs against %s, namespace %s", settings.host_id, settings.connection.address, client.namespace
         )
@@ -41,6 +46,7 @@ async def _serve() -> None:
 
 def main() -> int:
     """Run; 0 after a signal, 1 when it cannot start, with the reason as a sentence."""
+    give_back_what_is_freed()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     here = Path(str(workflows.__file__)).resolve()
     if here.parents[1] != CHECKOUT:

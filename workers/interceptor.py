@@ -32,4 +32,6 @@ def as_failure(error: HibernautActivityError) -> ApplicationError:
     """The failure Temporal records: type is the code, and a rate limit's own delay is honoured."""
     wait = error.retry_after if isinstance(error, ModelUnavailable) else None
     delay = timedelta(seconds=wait) if wait is not None else None
-    return ApplicationError(str(error), type=error.code, non_retryable=not error.retryable, next_retry_delay=delay)
+    return ApplicationError(
+        str(error), *error.details, type=error.code, non_retryable=not error.retryable, next_retry_delay=delay
+    )

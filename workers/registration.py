@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from activities.beside import beside
 from activities.errors import StoreError
 from activities.ports.store import ObjectStore
 from activities.sweep import HostRecord
@@ -21,13 +22,8 @@ _log = logging.getLogger(__name__)
 async def registered(store: ObjectStore, host_id: str, *, interval_s: float = INTERVAL_S) -> AsyncGenerator[None]:
     """Write the host's record now and every `interval_s` seconds until the block ends."""
     await _write(store, host_id)
-    task = asyncio.create_task(_repeat(store, host_id, interval_s))
-    try:
+    async with beside(_repeat(store, host_id, interval_s)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _repeat(store: ObjectStore, host_id: str, interval_s: float) -> None:

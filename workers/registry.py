@@ -4,10 +4,25 @@ from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from workflows.agent import AgentWorkflow
+from workflows.child import ChildAgentWorkflow
 from workflows.delete import DeleteAgentWorkflow
+from workflows.fork import ForkAgentWorkflow
 from workflows.housekeeping import HousekeepingWorkflow
+from workflows.scheduled import ScheduledMessageWorkflow
+from workflows.upkeep import CollectionWorkflow, NameSnapshotWorkflow, PruneWorkflow, VerifyWorkflow
 
-WORKFLOWS: tuple[type, ...] = (AgentWorkflow, DeleteAgentWorkflow, HousekeepingWorkflow)
+WORKFLOWS: tuple[type, ...] = (
+    AgentWorkflow,
+    ChildAgentWorkflow,
+    CollectionWorkflow,
+    DeleteAgentWorkflow,
+    ForkAgentWorkflow,
+    HousekeepingWorkflow,
+    NameSnapshotWorkflow,
+    PruneWorkflow,
+    ScheduledMessageWorkflow,
+    VerifyWorkflow,
+)
 
 _PASSED = ("hibernaut", "pydantic", "pydantic_core", "annotated_types")
 """Modules without state of their own: imported once, not once per workflow."""

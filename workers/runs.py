@@ -5,8 +5,10 @@ from datetime import datetime
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
+
+from hibernaut.contracts.children import STOP_CHILD, child_workflow_id
 
 LOOKS = 60
 PAUSE_S = 0.5
@@ -18,6 +20,30 @@ class RunEraser:
     def __init__(self, client: Client) -> None:
         """Use this client's namespace."""
         self._client = client
+
+    async def forget(self, agent_id: str, before: datetime | None = None) -> int:
+        """Delete every run of an agent that began before a time, and of the workflows that made it; their number.
+
+        Raises:
+            TimeoutError: See `erase`.
+        """
+        await self._parent_told(child_workflow_id(agent_id))
+        ids = (agent_id, f"fork:{agent_id}", child_workflow_id(agent_id))
+        return sum(await asyncio.gather(*(self.erase(one, before) for one in ids)))
+
+    async def _parent_told(self, workflow_id: str) -> None:
+        """Give what sees to a child agent the time to tell its parent, which may wait for it."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            await handle.signal(STOP_CHILD)
+            for _ in range(LOOKS):
+                if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
+                    return
+                await asyncio.sleep(PAUSE_S)
+        except RPCError as error:
+            # Mostly there is none, or it has ended long ago.
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     async def erase(self, agent_id: str, before: datetime | None = None) -> int:
         """Delete every run of a workflow id that began before a time; the number of runs.

@@ -3,22 +3,35 @@
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
+from activities.ports.upkeep import Retention
+from activities.snapshots.sealing import PLAIN, KeyRing
+from activities.snapshots.timing import Timing
 from hibernaut._explain import explain
 from hibernaut.connection import Connection, resolve, token_from
 from hibernaut.errors import InvalidSettings
+from workers import retention
+from workers.keys.ring import keys_from
+from workers.retention import parse_retention
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+DEPLOYMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 HOST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MAX_PORT = 65_535
 LISTEN = "127.0.0.1:8484"
 MEBIBYTE = 1024 * 1024
+
+Network = IPv4Network | IPv6Network
 
 
 class Listen(BaseModel):
@@ -55,6 +68,14 @@ def _parse_listen(value: object) -> object:
     return Listen.parse(value) if isinstance(value, str) else value
 
 
+def _parse_networks(value: object) -> object:
+    return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _parse_images(value: object) -> object:
+    return ImagePolicy.parse(value) if isinstance(value, str) else value
+
+
 class HostSettings(BaseModel):
     """What the environment says of a sandbox host; each field's alias is its variable."""
 
@@ -68,6 +89,17 @@ class HostSettings(BaseModel):
     """The Docker daemon's URL (`unix:///run/other.sock`); by default as DOCKER_HOST says, else its usual socket."""
     lease_seconds: float = Field(default=20.0, ge=2.0, le=3600.0, alias="HIBERNAUT_LEASE_SECONDS")
     """Seconds without contact with Temporal after which the host's watchdog freezes its sandboxes."""
+
+    egress_reachable: Annotated[tuple[Network, ...], BeforeValidator(_parse_networks)] = Field(
+        default=(), alias="HIBERNAUT_EGRESS_REACHABLE"
+    )
+    """Networks, with commas between, among the host's own, link-local and metadata addresses that a spec may allow;
+    by default no sandbox's allowlist leads there, whatever its spec says."""
+
+    images: Annotated[ImagePolicy, BeforeValidator(_parse_images)] = Field(default=ANY_IMAGE, alias="HIBERNAUT_IMAGES")
+    """Patterns of the images that sandboxes here may be made of, with commas between; by default any."""
+    disk_reserve_mb: int = Field(default=1024, ge=0, le=1_073_741_824, alias="HIBERNAUT_DISK_RESERVE_MB")
+    """MiB of the host's disk that sandboxes leave free: whichever writes beyond is stopped; with 0 none."""
 
     @field_validator("host_id")
     @classmethod
@@ -107,15 +139,57 @@ class Settings(HostSettings):
     gateway_url: str | None = Field(default=None, alias="HIBERNAUT_GATEWAY_URL")
     gateway_token: SecretStr | None = None
     """HIBERNAUT_GATEWAY_TOKEN, or the content of the file HIBERNAUT_GATEWAY_TOKEN_FILE."""
+    deployment_name: str = Field(default="hibernaut", alias="HIBERNAUT_DEPLOYMENT_NAME")
+    """Names the Temporal worker deployment of a versioned worker."""
+    build_id: str | None = Field(default=None, alias="HIBERNAUT_BUILD_ID")
+    """Names this build in its deployment and makes the worker a versioned one; none: any worker takes any task."""
+    serves: Literal["all", "agents"] = Field(default="all", alias="HIBERNAUT_SERVES")
+    """`agents`: workflows and what they do beside sandboxes, such as model calls; no sandboxes, and no Docker."""
     max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576, alias="HIBERNAUT_MAX_UPLOAD_MB")
     """Largest file the gateway takes, in MiB."""
     housekeeping_minutes: int = Field(default=10, ge=0, le=1440, alias="HIBERNAUT_HOUSEKEEPING_MINUTES")
     """Minutes between two housekeepings of the schedule that the first worker makes; with 0 it makes none."""
+    collection_hours: int = Field(default=24, ge=0, le=8760, alias="HIBERNAUT_COLLECTION_HOURS")
+    """Hours between two collections of the schedule that the first worker makes; with 0 it makes none."""
+    snapshot_keep: Annotated[Retention | None, BeforeValidator(parse_retention)] = Field(
+        default=retention.DEFAULT, alias="HIBERNAUT_SNAPSHOT_KEEP"
+    )
+    """The owner's retention, which the collection applies to every agent; None, written `all`: nothing ever goes."""
+    collection_grace_hours: float = Field(default=24.0, gt=0, le=8760, alias="HIBERNAUT_COLLECTION_GRACE_HOURS")
+    """Hours between the condemnation of a pack that no snapshot names and its deletion."""
+    snapshot_keys: KeyRing = Field(default=PLAIN, exclude=True)
+    """HIBERNAUT_SNAPSHOT_KEYS, or the content of the file HIBERNAUT_SNAPSHOT_KEYS_FILE; none: nothing is sealed."""
+
+    @property
+    def timing(self) -> Timing:
+        """The times that writers of snapshots and the collection agree on."""
+        return Timing(grace=timedelta(hours=self.collection_grace_hours))
 
     @property
     def max_upload_bytes(self) -> int:
         """The same in bytes."""
         return self.max_upload_mb * MEBIBYTE
+
+    @field_validator("collection_grace_hours")
+    @classmethod
+    def _grace(cls, value: float) -> float:
+        Timing(grace=timedelta(hours=value))
+        return value
+
+    @field_validator("deployment_name")
+    @classmethod
+    def _deployment(cls, value: str) -> str:
+        # Temporal writes name and build id with a dot or a colon between them.
+        if DEPLOYMENT_NAME.fullmatch(value) is None:
+            raise ValueError(f"must be 1 to 100 of A-Z a-z 0-9 _ -, the first a letter or digit, not {value!r}")
+        return value
+
+    @field_validator("build_id")
+    @classmethod
+    def _build(cls, value: str | None) -> str | None:
+        if value is not None and BUILD_ID.fullmatch(value) is None:
+            raise ValueError(f"must be 1 to 100 of A-Z a-z 0-9 . _ + -, the first a letter or digit, not {value!r}")
+        return value
 
     @field_validator("store")
     @classmethod
@@ -148,12 +222,18 @@ class Settings(HostSettings):
         env = os.environ if environ is None else environ
         problems: list[str] = []
         values: dict[str, Any] = {name: value for name, value in env.items() if value}
-        for field, read in (("connection", _connection), ("gateway_token", token_from)):
+        readers: dict[str, Callable[[Mapping[str, str]], object]] = {
+            "connection": _connection,
+            "gateway_token": token_from,
+            "snapshot_keys": keys_from,
+        }
+        for field, read in readers.items():
             try:
                 values[field] = read(env)
             except InvalidSettings as error:
                 problems.append(str(error))
-                values[field] = None if field == "gateway_token" else resolve(environ={}, use_file=False)
+                values.pop(field, None)
+        values.setdefault("connection", resolve(environ={}, use_file=False))
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:

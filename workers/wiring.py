@@ -1,17 +1,27 @@
 """From settings to adapters to activities: the one place that knows which class stands behind which port."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from activities.adapters.docker_captures import DockerCaptures
 from activities.adapters.docker_client import Daemon
+from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_images import DockerImages
 from activities.adapters.docker_sandbox import LABEL_HOST, LABEL_NAMESPACE
 from activities.adapters.docker_sandboxes import DockerSandboxes
+from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.adapters.s3_store import S3Settings
 from activities.adapters.stores import open_store as open_store_url
+from activities.checkpoints import Checkpoints
+from activities.forking import BranchActivities
 from activities.ports.images import Images
-from activities.ports.sandbox import Sandboxes
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
+from activities.ports.upkeep import Upkeep
 from activities.snapshots.engine import Engine
+from activities.snapshots.history import History
+from activities.snapshots.upkeep import StoreUpkeep
 from activities.transcript import Transcript
 from workers.settings import HostSettings, Settings
 from workers.watchdog.folder import HostFolder
@@ -25,6 +35,12 @@ def docker(settings: HostSettings) -> Daemon:
 def host_folder(settings: HostSettings) -> HostFolder:
     """What this host's workers and its watchdog share."""
     return HostFolder(settings.home, settings.host_id)
+
+
+def freezer(settings: HostSettings, daemon: Daemon) -> Freezer:
+    """What holds this host's containers still for a moment, and knows what was left so."""
+    folder = host_folder(settings)
+    return Freezer(daemon, folder, folder.held)
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -43,12 +59,30 @@ def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> S
     """The snapshot engine, over this host's Docker daemon."""
     spool = settings.home / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    return Engine(store, DockerCaptures(daemon, marks=host_folder(settings)), spool=spool)
+    folder = host_folder(settings)
+    return Engine(
+        store,
+        DockerCaptures(daemon, marks=folder, holds=folder.held),
+        spool=spool,
+        sealer=settings.snapshot_keys,
+        cache=_cache(settings),
+        timing=settings.timing,
+    )
 
 
-def sandboxes(daemon: Daemon, host_id: str, namespace_id: str) -> Sandboxes:
+def upkeep(settings: Settings, store: ObjectStore) -> Upkeep:
+    """What prunes, collects and verifies the snapshots of a store, without a host."""
+    return StoreUpkeep(store, sealer=settings.snapshot_keys, timing=settings.timing, cache=_cache(settings))
+
+
+def history(settings: Settings, store: ObjectStore) -> History:
+    """What reads the snapshots there are, without a host."""
+    return History(store, sealer=settings.snapshot_keys)
+
+
+def sandboxes(daemon: Daemon, host_id: str, namespace_id: str, images: ImagePolicy = ANY_IMAGE) -> DockerSandboxes:
     """The sandboxes of this host's Docker daemon; closing them closes the daemon's connections."""
-    return DockerSandboxes(daemon, {LABEL_HOST: host_id, LABEL_NAMESPACE: namespace_id})
+    return DockerSandboxes(daemon, {LABEL_HOST: host_id, LABEL_NAMESPACE: namespace_id}, images)
 
 
 def images(daemon: Daemon) -> Images:
@@ -59,3 +93,16 @@ def images(daemon: Daemon) -> Images:
 def transcript(store: ObjectStore) -> Transcript:
     """The transcripts in a store, with a cache of their segments."""
     return Transcript(store)
+
+
+def _cache(settings: Settings) -> Path:
+    """The folder for what was read of the store and may be thrown away at any time."""
+    folder = settings.home / "cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def branching(store: ObjectStore, transcript: Transcript, engine: SnapshotEngine) -> tuple[Callable[..., Any], ...]:
+    """The activities behind checkpoints, forks and rewinds."""
+    branches = BranchActivities(transcript, engine)
+    return Checkpoints(store).find, branches.fork, branches.rewind

@@ -98,6 +98,7 @@ class Acquisition:
                     generation=record.generation,
                     spec=context.spec.sandbox,
                     image_id=record.image_id,
+                    restores=record.snapshot.ref if record.snapshot else None,
                 ),
                 summary=f"{self._prefix}generation {record.generation} on {placement.host_id}",
                 task_queue=placement.task_queue,
@@ -153,14 +154,23 @@ class Acquisition:
         record, context = self._record, self._context
         result = await options.call(
             contracts.SNAPSHOT_RESTORE,
-            contracts.RestoreRequest(agent_uid=record.uid, lease=lease, ref=snapshot.ref),
+            contracts.RestoreRequest(
+                agent_uid=record.uid,
+                lease=lease,
+                ref=snapshot.ref,
+                branch_first=record.branch_first,
+                branch_base=record.branch_base,
+            ),
             summary=f"{self._prefix}restore snapshot {snapshot.number} into generation {lease.generation}",
             task_queue=lease.task_queue,
         )
         context.journal.add(
             EventKind.RESTORED,
             f"restored snapshot {result.restored_number}: {result.files} files, {result.bytes} bytes",
+            ref=result.restored_ref,
             number=result.restored_number,
+            branch=record.branch,
+            after_step=record.ran,
             files=result.files,
             bytes=result.bytes,
             duration_ms=result.duration_ms,
@@ -214,5 +224,7 @@ async def destroy(context: Context, lease: LeaseStatus) -> bool:
             raise
         workflow.logger.warning("generation %d is left to housekeeping: %s", lease.generation, reason_of(error))
         return False
-    context.record.acquiring = None
+    acquiring = context.record.acquiring
+    if acquiring is not None and acquiring.generation <= lease.generation:
+        context.record.acquiring = None
     return True

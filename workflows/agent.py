@@ -17,18 +17,27 @@ from hibernaut.models import (
     SendRequest,
     Ticket,
 )
+from workflows import bounds
+from workflows.branching import Branching
+from workflows.budgeting import Budgeting
+from workflows.children import Children
 from workflows.context import Context
 from workflows.failures import reason_of
+from workflows.family import Family
 from workflows.inbox import Inbox
 from workflows.lease import Lease
+from workflows.orders import Orders
+from workflows.parts import resting_state
+from workflows.people import People
 from workflows.record import AgentRecord
 from workflows.turn import Turn
 from workflows.uploads import Uploads
 from workflows.validation import check
+from workflows.waits import patience
 
 
 @workflow.defn(name=contracts.AGENT_WORKFLOW)
-class AgentWorkflow:
+class AgentWorkflow(Orders, People, Budgeting, Branching, Family, bounds.Run):
     """One agent; its workflow id is the agent's id."""
 
     @workflow.init
@@ -42,6 +51,7 @@ class AgentWorkflow:
         self._lease = Lease(self._context)
         self._uploads = Uploads(self._context, self._lease)
         self._turn = Turn(self._context, self._lease)
+        self._children = Children(self._context)
         if carried is None:
             self._context.journal.add(EventKind.STARTED, f"agent {self._context.agent_id}", agent_uid=record.uid)
 
@@ -56,7 +66,10 @@ class AgentWorkflow:
         Raises:
             ApplicationError: Type `InvalidSpec`; the message names each field and what it allows.
         """
-        del spec, carried
+        del spec
+        if self._invalid is not None and carried is not None:
+            # Of a later release: a build that knows it is waited for, and nothing is lost meanwhile.
+            raise RuntimeError(f"This build cannot read the spec of agent {self._context.agent_id}. {self._invalid}")
         if self._invalid is not None:
             raise ApplicationError(self._invalid, type="InvalidSpec", non_retryable=True)
         while not self._record.closed:
@@ -65,6 +78,9 @@ class AgentWorkflow:
             except asyncio.CancelledError:
                 # A cancelled agent is closed like any other: with a last snapshot, and without its container.
                 self._record.closing = True
+        if self.worked and bounds.versioned():
+            # A closed agent answers questions for years, whatever build is there.
+            await self._continue(free=True)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._context.status()
 
@@ -73,13 +89,17 @@ class AgentWorkflow:
         record, context = self._record, self._context
         if self._context.journal.due:
             await context.journal.flush()
-        elif workflow.info().is_continue_as_new_suggested() and not record.closing:
-            await self._continue()
-        elif record.current is not None and (not record.paused or record.stopping):
+        elif self._children.due:
+            await self._children.order()
+        elif bounds.due() and not record.closing and not record.going_back:
+            await self._continue(free=record.current is None)
+        elif record.current is not None and (not record.paused or record.stopping) and not self._turn.waits:
             await self._turn.run()
         elif record.closing:
             await self._close()
-        elif record.inbox and not record.paused:
+        elif record.rewind is not None and record.current is None:
+            await self._go_back(record.rewind)
+        elif record.inbox and record.current is None and not record.paused:
             self._turn.open()
         elif record.want_wake and not record.paused:
             await self._wake()
@@ -91,30 +111,44 @@ class AgentWorkflow:
     async def _rest(self) -> None:
         """Wait for something to do; with a container at hand, for as long as the idle timeout."""
         record, context = self._record, self._context
-        held, uses = self._lease.held, self._lease.uses
+        held, uses, paused = self._lease.held, self._lease.uses, record.paused
         record.want_hibernate = record.want_hibernate and held
-        context.show(_resting_state(record, held=held))
-        if not held and workflow.info().get_current_history_length() > _SLEEPING_EVENTS:
-            await self._continue()
+        context.show(resting_state(record, held=held))
+        if not held and bounds.too_long_to_sleep(self):
+            await self._continue(free=True)
+        idle = context.spec.idle_timeout if held else None
+        due = None if record.paused else patience(context)
+        first = idle if due is None or (idle is not None and idle <= due) else due
         try:
             await workflow.wait_condition(
-                lambda: self._woken() or self._lease.held is not held or self._lease.uses != uses,
-                timeout=context.spec.idle_timeout if held else None,
-                timeout_summary="hibernate when idle this long",
+                lambda: (
+                    self._woken()
+                    or bounds.due()
+                    or self._lease.held is not held
+                    or self._lease.uses != uses
+                    # What is waited for has no timer while the agent is paused.
+                    or (record.waiting is not None and record.paused is not paused)
+                    # A handler did something and changed nothing: no build is kept for a sleeper's sake.
+                    or (not self._lease.held and self.worked and bounds.versioned())
+                ),
+                timeout=first,
+                timeout_summary="hibernate when idle this long" if first == idle else "what the agent waits for",
             )
         except TimeoutError:
-            if self._lease.idle:
+            if first == idle and self._lease.idle:
                 await self._hibernate(f"idle for {context.spec.idle_timeout.total_seconds():g} s")
 
     def _woken(self) -> bool:
         record = self._record
-        ready = record.inbox or record.current is not None or record.want_wake
+        ready = record.want_wake or (record.inbox if record.current is None else not self._turn.waits)
         return bool(
             record.closing
+            or (record.rewind is not None and record.current is None)
             or (ready and not record.paused)
             or (record.interrupt and record.current is not None)
             or (record.want_hibernate and self._lease.held)
             or self._context.journal.due
+            or self._children.due
         )
 
     async def _wake(self) -> None:
@@ -132,24 +166,32 @@ class AgentWorkflow:
         record, context = self._record, self._context
         record.want_hibernate = False
         context.show(context.state, "hibernating")
+        if not await self._lease.arrived():
+            return
         if not await self._lease.release():
-            context.pause(f"{contracts.SNAPSHOT_FAILED} before hibernation; the container is kept")
+            why = f": {self._lease.failure}" if self._lease.failure else ""
+            context.pause(f"{contracts.SNAPSHOT_FAILED} before hibernation; the container is kept{why}")
             return
         record.tell_woke = record.snapshot is not None
         context.journal.add(EventKind.HIBERNATED, f"hibernated: {why}")
         if not record.paused:
-            context.show(AgentState.HIBERNATED)
+            context.show(resting_state(record, held=False))
         if record.lease is None and self._lease.idle:
-            await self._continue()
+            await self._continue(free=record.current is None or self._turn.waits)
 
-    async def _continue(self) -> None:
-        """End this run and go on in a fresh one, carrying everything."""
+    async def _continue(self, *, free: bool) -> None:
+        """End this run and go on in a fresh one, carrying everything; when `free`, on the current build."""
+        if not self._record.closed and not await self._lease.arrived():
+            return
         await workflow.wait_condition(workflow.all_handlers_finished)
         await self._lease.quiet()
-        await self._context.journal.flush()
+        # Not what is added while that is written: an agent that many talk to would never get to its end.
+        await self._context.journal.flush(until=self._record.last_event)
         # A handler may have begun while the events were written: what it accepted is carried as well.
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(args=[self._context.spec, self._record])
+        # What is at its default is left out: a build that does not know the field can go on with the agent.
+        spec = self._context.spec.model_dump(mode="json", exclude_defaults=True)
+        workflow.continue_as_new(args=[spec, self._record], initial_versioning_behavior=bounds.next_build(free=free))
 
     async def _close(self) -> None:
         record, context = self._record, self._context
@@ -159,6 +201,8 @@ class AgentWorkflow:
                 Answer(message_id=message.message_id, state=AnswerState.FAILED, text="The agent was closed first.")
             )
         record.inbox.clear()
+        self._children.stop_all()
+        await self._children.order()
         left = await self._lease.end()
         context.journal.add(EventKind.CLOSED, f"closed; {left}" if left else "closed")
         await context.journal.flush()
@@ -190,79 +234,6 @@ class AgentWorkflow:
         except ActivityError as error:
             self._context.journal.add(EventKind.MESSAGE_REJECTED, f"message rejected: {reason_of(error)}")
 
-    def _refusal(self) -> ApplicationError | None:
-        """Why this agent takes nothing any more."""
-        if self._invalid is not None:
-            return ApplicationError(self._invalid, type="InvalidSpec", non_retryable=True)
-        if self._record.closing or self._record.closed:
-            return ApplicationError(
-                f"agent {self._context.agent_id} is closed; start another one", type="AgentClosed", non_retryable=True
-            )
-        return None
-
-    # -- orders -----------------------------------------------------------------------------------------------------
-
-    @workflow.update
-    async def hibernate(self) -> AgentStatus:
-        """Give the container up as soon as no turn runs."""
-        self._record.want_hibernate = self._lease.held or self._record.current is not None
-        self._record.want_wake = False
-        return self._context.status()
-
-    @workflow.update
-    async def wake(self) -> AgentStatus:
-        """Take a container and restore it without waiting for a message."""
-        self._record.want_wake = True
-        self._record.want_hibernate = False
-        return self._context.status()
-
-    @workflow.update
-    async def interrupt(self) -> AgentStatus:
-        """End the turn under way: the model call is dropped, the command killed with its process group."""
-        if self._record.current is not None:
-            self._record.interrupt = True
-        return self._context.status()
-
-    @workflow.update
-    async def pause(self, reason: str = "") -> AgentStatus:
-        """Stop before the next step."""
-        if not self._record.paused:
-            self._context.pause(reason or None)
-        return self._context.status()
-
-    @workflow.update
-    async def resume(self) -> AgentStatus:
-        """Go on where a pause stopped."""
-        record, context = self._record, self._context
-        if record.paused:
-            record.paused = False
-            record.paused_reason = None
-            context.journal.add(EventKind.RESUMED, "resumed")
-            held = record.lease is not None
-            context.show(AgentState.RUNNING if record.current else _resting_state(record, held=held))
-        return context.status()
-
-    @workflow.update
-    async def close(self) -> AgentStatus:
-        """End the agent: the turn under way is interrupted, a last snapshot taken, the container destroyed."""
-        self._record.closing = True
-        return self._context.status()
-
-    @workflow.update
-    async def put_file(self, request: contracts.PutFile) -> contracts.PutFileResult:
-        """Write an uploaded object into the agent's computer, waking it if need be."""
-        return await self._uploads.put(request)
-
-    @put_file.validator
-    def _check_put_file(self, request: contracts.PutFile) -> None:
-        problem = self._refusal()
-        if problem is not None:
-            raise problem
-        if not request.path.startswith("/") or "\0" in request.path:
-            raise ApplicationError(
-                f"the path must be absolute, not {request.path!r}", type="InvalidRequest", non_retryable=True
-            )
-
     # -- questions --------------------------------------------------------------------------------------------------
 
     @workflow.query
@@ -279,13 +250,3 @@ class AgentWorkflow:
     def answer(self, message_id: str) -> Answer:
         """What became of a message."""
         return self._inbox.answer(message_id)
-
-
-_SLEEPING_EVENTS = 60
-"""A sleeping run longer than this is continued as new, so that it stays a handful of events."""
-
-
-def _resting_state(record: AgentRecord, *, held: bool) -> AgentState:
-    if record.paused:
-        return AgentState.PAUSED
-    return AgentState.HIBERNATED if not held and record.generation > 0 else AgentState.IDLE

@@ -1,272 +1,123 @@
 """The tool calls of a reply: each is answered, and its commands run at most once."""
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
-
-from temporalio import workflow
-from temporalio.exceptions import ActivityError
-
-from hibernaut import contracts
-from hibernaut.models import AgentState as State
-from hibernaut.models import CommandOutcome, EventKind, LeaseStatus, OutcomeKind, ToolCall
-from workflows import options
+from hibernaut.models import ToolCall
+from hibernaut.models.people import Verdict
+from workflows import bounds
+from workflows.answers import Answers
+from workflows.approvals import verdict
+from workflows.checkpoints import step_done
+from workflows.child_calls import ChildCalls
+from workflows.children import START_AGENT
 from workflows.context import Context
-from workflows.failures import code_of, finding_of, reason_of
-from workflows.inbox import EVENT_TEXT
-from workflows.ladder import Finding
+from workflows.functions import FunctionCalls
 from workflows.lease import Lease
-from workflows.loss import Loss, Recovered
-from workflows.outcomes import not_run, shown_line, unknown
-from workflows.record import DirtyCommand
-from workflows.safety import is_safe
+from workflows.outcomes import not_run
+from workflows.publishing import Publishing
+from workflows.record import OpenReply
+from workflows.shell_run import ShellRun
+from workflows.waits import Waits
 
+SHOWN_COMMAND = 2_000
+"""Characters that are known of a command that is cut because it is long, rather than because the reply is."""
 MAX_COMMANDS = 200
 """Commands of one reply: each leaves an event, and model output is hostile input."""
-EXEC_MARGIN = timedelta(seconds=60)
-"""What an exec may take beyond the commands' own limits: the kill, the output's way to the store."""
-OUTCOME_COMMAND = 2_000
-"""Characters an outcome tells of its command at most."""
-STOP_PATIENCE = timedelta(seconds=60)
-"""What a stop may take whose exec was lost when it was cancelled."""
 
 
 class Calls:
-    """Answers the calls of one reply after the other."""
+    """Answers the calls of the open reply one after the other."""
 
     def __init__(self, context: Context, lease: Lease) -> None:
         """Share the agent's context and lease."""
         self._context = context
         self._record = context.record
         self._lease = lease
+        self._answers = Answers(context)
+        self._waits = Waits(context, self._answers)
+        self._functions = FunctionCalls(context, self._answers)
+        self._publishing = Publishing(context, lease, self._answers)
+        self._children = ChildCalls(context, lease, self._answers, self._waits)
 
-    async def answer(self, reply: contracts.ModelReply) -> None:
-        """Every call gets an answer, whatever happens: a wire with an unanswered call is stuck for good."""
-        intact = True
-        commands = 0
-        for index, call in enumerate(reply.tool_calls):
-            prefix = f"b{self._record.branch}-s{self._record.step - 1}-c{index}"
-            commands += len(call.commands)
-            if call.error is not None:
-                self._answer(call, error=call.error)
-            elif commands > MAX_COMMANDS:
-                self._answer(call, error=f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
-            elif intact and not self._record.stopping and await self._lease.ready():
-                intact = await _Run(self._context, self._lease, call, prefix, reply.segment_ref).to_the_end(self)
-            else:
-                intact = False
-                self._answer(call, outcomes=not_run(call, prefix))
+    async def answer(self) -> bool:
+        """Every call gets an answer, whatever happens: a wire with an unanswered call is stuck for good.
 
-    def ran(self, call: ToolCall, result: contracts.ExecResult) -> None:
-        """Answer a call with what its exec found."""
-        for outcome in result.outcomes:
-            self._tell(outcome)
-        self._answer(call, record_ref=result.record_ref)
-
-    def lost(self, call: ToolCall, outcomes: tuple[CommandOutcome, ...]) -> None:
-        """Answer a call whose exec left no record."""
-        for outcome in outcomes:
-            self._tell(outcome)
-        self._answer(call, outcomes=outcomes)
-
-    def refused(self, call: ToolCall, reason: str) -> None:
-        """Answer a call that could not be carried out."""
-        self._answer(call, error=reason)
-
-    def _tell(self, outcome: CommandOutcome) -> None:
-        end = f"exit {outcome.exit_code}" if outcome.kind is OutcomeKind.EXIT else outcome.kind.value
-        self._context.journal.add(
-            EventKind.COMMAND,
-            f"$ {outcome.command[:200]} -> {end} in {outcome.duration_ms} ms",
-            **outcome.model_copy(update={"command": outcome.command[:EVENT_TEXT]}).model_dump(mode="json"),
-        )
-
-    def _answer(
-        self,
-        call: ToolCall,
-        *,
-        record_ref: str | None = None,
-        outcomes: tuple[CommandOutcome, ...] = (),
-        error: str | None = None,
-    ) -> None:
-        self._record.pending.append(
-            contracts.ToolResult(
-                call_id=call.call_id,
-                call_kind=call.kind,
-                record_ref=record_ref,
-                outcomes=outcomes,
-                error=error,
-                max_output_length=call.max_output_length,
-            )
-        )
-
-
-class _Run:
-    """One call's commands in the sandbox; asked again under the same ids until it is known what became of them."""
-
-    def __init__(self, context: Context, lease: Lease, call: ToolCall, prefix: str, segment_ref: str) -> None:
-        self._context = context
-        self._record = context.record
-        self._lease = lease
-        self._call = call
-        self._prefix = prefix
-        self._segment_ref = segment_ref
-        self._result: contracts.ExecResult | None = None
-        self._asked = False
-
-    async def to_the_end(self, calls: Calls) -> bool:
-        """Run them and answer the call; False when the sandbox was lost under them."""
-        self._context.show(State.RUNNING, f"`$ {shown_line(self._call)[:120]}`")
-        self._context.exec_prefix = self._prefix
-        try:
-            return await self._until_known(calls)
-        finally:
-            self._context.exec_prefix = None
-
-    async def _until_known(self, calls: Calls) -> bool:
-        record, call = self._record, self._call
-        while True:
-            lease = record.lease
-            if lease is None:
-                raise RuntimeError("a call is about to run without a sandbox")
-            try:
-                result = self._result = await self._exec(lease)
-            except ActivityError as error:
-                finding = finding_of(error)
-                if finding is Finding.FAILED:
-                    return await self._ended(calls, lease, error)
-                # What an earlier request found may hold no more.
-                self._result = None
-                loss = Loss(reason_of(error), finding, lease.generation, uncertain=self._every())
-            else:
-                finished, uncertain = self._split(result.outcomes)
-                held = record.lease is not None and record.lease.generation == lease.generation
-                if result.lost is None and held:
-                    record.dirty += [*finished, *uncertain]
-                    calls.ran(call, self._named(result))
-                    self._lease.begin_snapshot(f"$ {shown_line(call)}")
-                    return True
-                loss = Loss(
-                    result.lost or "the sandbox was lost meanwhile", Finding.LOST, lease.generation, finished, uncertain
-                )
-            loss.collect = self._collect
-            if await self._lease.recover(loss) is not Recovered.INTACT:
-                if self._result is not None:
-                    calls.ran(call, self._named(self._result))
-                else:
-                    calls.lost(call, unknown(call, self._prefix))
-                if record.dirty:
-                    self._lease.begin_snapshot("after recovery")
+        Returns:
+            False, with the reply still open, when a call waits or the run is to end first.
+        """
+        record = self._record
+        while (reply := record.open) is not None:
+            if reply.done == len(reply.reply.tool_calls):
+                record.open = None
+                step_done(record, reply.reply)
+            elif not self._waits.over or (reply.done and self._ends()):
                 return False
+            elif await self._one(reply):
+                reply.done += 1
+                reply.approved = False
+        return True
 
-    async def _collect(self) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]] | None:
-        """Ask the journal of a restarted container what finished and what stays uncertain; none if it is gone."""
-        lease = self._record.lease
-        if lease is None:
-            return (), self._every()
-        result = await self._exec(lease, attach_only=True)
-        if result.lost is not None:
-            return None
-        self._result = result
-        return self._split(result.outcomes)
+    def _verdict(self, reply: OpenReply, call: ToolCall) -> Verdict:
+        if reply.approved:
+            return "allow"
+        function = self._functions.find(call)
+        asks = function is not None and function.approval
+        return verdict(self._context.spec.approval, call, self._record.consented, asks=asks)
 
-    async def _exec(self, lease: LeaseStatus, *, attach_only: bool = False) -> contracts.ExecResult:
-        record, call = self._record, self._call
-        shown = shown_line(call)
-        asked_before, self._asked = self._asked, True
-        handle = options.start(
-            contracts.SHELL_EXEC,
-            self._request(lease, attach_only=attach_only, asked_before=asked_before),
-            summary=f"recover: what became of $ {shown}" if attach_only else f"$ {shown}",
-            task_queue=lease.task_queue,
-            start_to_close=timedelta(milliseconds=self._timeout_ms * len(call.commands)) + EXEC_MARGIN,
-        )
-        await workflow.wait_condition(lambda: handle.done() or record.stopping)
-        if not handle.done():
-            handle.cancel()
-        return await handle
+    def _ends(self) -> bool:
+        """Whether the rest of the calls is left to the next run."""
+        return bounds.due() and not self._record.stopping
 
-    def _request(
-        self, lease: LeaseStatus, *, attach_only: bool, asked_before: bool, stop: bool = False
-    ) -> contracts.ExecRequest:
-        spec, call = self._context.spec, self._call
-        return contracts.ExecRequest(
-            agent_uid=self._record.uid,
-            lease=lease,
-            exec_prefix=self._prefix,
-            call_id=call.call_id,
-            commands=call.commands,
-            segment_ref=self._segment_ref if call.cut else None,
-            timeout_ms=self._timeout_ms,
-            max_output_length=min(call.max_output_length or spec.max_output_length, spec.max_output_length),
-            max_output_bytes=spec.max_output_bytes,
-            attach_only=attach_only,
-            asked_before=asked_before,
-            stop=stop,
-        )
-
-    @property
-    def _timeout_ms(self) -> int:
-        return self._call.timeout_ms or int(self._context.spec.command_timeout.total_seconds() * 1000)
-
-    async def _ended(self, calls: Calls, lease: LeaseStatus, error: ActivityError) -> bool:
-        """The exec failed for good; what a cancelled one may have left running is ended: it is not retried."""
-        record, call = self._record, self._call
-        if not record.stopping or code_of(error) == contracts.INVALID_COMMAND:
-            return self._failed(calls, error)
-        try:
-            result = await options.call(
-                contracts.SHELL_EXEC,
-                self._request(lease, attach_only=True, asked_before=True, stop=True),
-                summary=f"stop $ {shown_line(call)}",
-                task_queue=lease.task_queue,
-                schedule_to_close=STOP_PATIENCE,
+    async def _one(self, reply: OpenReply) -> bool:
+        """Whether the next call is answered; if not, it waits or may now go on."""
+        record, answers = self._record, self._answers
+        call = reply.reply.tool_calls[reply.done]
+        prefix = f"b{record.branch}-s{record.step - 1}-c{reply.done}"
+        if call.error is not None:
+            answers.refused(call, call.error)
+        elif sum(len(one.commands) for one in reply.reply.tool_calls[: reply.done + 1]) > MAX_COMMANDS:
+            answers.refused(call, f"not run: one reply may ask for {MAX_COMMANDS} commands; ask again for these")
+        elif not reply.intact or record.stopping:
+            told = self._waits.drop(reply)
+            reply.intact = False
+            if told is not None:
+                answers.refused(call, told)
+            else:
+                answers.not_run(call, not_run(call, prefix))
+        elif reply.waiting is not None:
+            return self._waits.settle(reply, call)
+        elif (said := self._verdict(reply, call)) == "ask" and call.cut and _head(call) < SHOWN_COMMAND:
+            answers.refused(
+                call, "not run: this reply asked for more than a person can be shown; ask for this call alone"
             )
-        except ActivityError:
-            return self._failed(calls, error)
-        finished, uncertain = self._split(result.outcomes)
-        record.dirty += [*finished, *uncertain]
-        calls.ran(call, self._named(result))
-        self._lease.begin_snapshot("after a stop")
+        elif said == "ask":
+            self._waits.for_consent(reply, call)
+            return False
+        elif said == "deny":
+            answers.refused(call, "not run: the approval policy of this agent denies it")
+        else:
+            return await self._carry_out(reply, call, prefix)
         return True
 
-    def _failed(self, calls: Calls, error: ActivityError) -> bool:
-        """The activity itself failed for good: its commands may or may not have run."""
-        call, record, reason = self._call, self._record, reason_of(error)
-        if code_of(error) == contracts.INVALID_COMMAND:
-            calls.refused(call, reason)
-            return True
-        record.dirty += self._every()
-        calls.lost(call, unknown(call, self._prefix))
-        record.pending.append(contracts.Note(text=f"[hibernaut] The shell failed: {reason}."))
-        self._lease.begin_snapshot("after a failed exec")
+    async def _carry_out(self, reply: OpenReply, call: ToolCall, prefix: str) -> bool:
+        """Run a call that may run; whether it is answered, rather than waits."""
+        function = self._functions.find(call)
+        if function is not None:
+            await self._functions.run(function, call)
+        elif call.tool == START_AGENT:
+            return await self._children.begin(reply, call)
+        elif call.tool not in ("shell", "publish"):
+            return self._waits.begin(reply, call)
+        elif not await self._lease.ready():
+            reply.intact = False
+            self._answers.not_run(call, not_run(call, prefix))
+        elif call.tool == "publish":
+            await self._publishing.run(call, prefix)
+        else:
+            self._record.ran = self._record.step - 1
+            run = ShellRun(self._context, self._lease, call, prefix, reply.reply.segment_ref)
+            reply.intact = await run.to_the_end(self._answers)
         return True
 
-    @property
-    def _stopped(self) -> OutcomeKind:
-        """What to call the end of a command that was stopped: an activity cannot know why it was cancelled."""
-        return OutcomeKind.CANCELLED if self._record.closing else OutcomeKind.INTERRUPTED
 
-    def _named(self, result: contracts.ExecResult) -> contracts.ExecResult:
-        outcomes = tuple(
-            outcome.model_copy(update={"kind": self._stopped}) if outcome.kind is OutcomeKind.INTERRUPTED else outcome
-            for outcome in result.outcomes
-        )
-        return result.model_copy(update={"outcomes": outcomes})
-
-    def _split(self, outcomes: Iterable[CommandOutcome]) -> tuple[Sequence[DirtyCommand], Sequence[DirtyCommand]]:
-        """The commands that ran to an end, and those of which that is not known."""
-        finished: list[DirtyCommand] = []
-        uncertain: list[DirtyCommand] = []
-        for outcome in outcomes:
-            if outcome.kind is not OutcomeKind.NOT_RUN:
-                # The exec had the whole command, and cuts what it tells of it here and nowhere else.
-                done = self._dirty(outcome.command, whole=len(outcome.command) < OUTCOME_COMMAND)
-                (uncertain if outcome.kind is OutcomeKind.UNKNOWN else finished).append(done)
-        return finished, uncertain
-
-    def _every(self) -> Sequence[DirtyCommand]:
-        return [self._dirty(command, whole=not self._call.cut) for command in self._call.commands]
-
-    def _dirty(self, command: str, *, whole: bool) -> DirtyCommand:
-        marked = self._call.retry_safe or is_safe(command, self._context.spec.retry_safe)
-        return DirtyCommand.of(command, safe=whole and marked)
+def _head(call: ToolCall) -> int:
+    """Characters that are known of the longest command of a call."""
+    return max((len(command) for command in call.commands), default=0)

@@ -8,6 +8,7 @@ from temporalio.exceptions import ActivityError
 from hibernaut import contracts
 from hibernaut.models import EventKind, LeaseStatus, SnapshotStatus
 from workflows import options
+from workflows.checkpoints import mark
 from workflows.context import Context
 from workflows.failures import finding_of, reason_of
 from workflows.ladder import Finding
@@ -33,11 +34,11 @@ class Capture:
         """Whether none is under way."""
         return self._task is None or self._task.done()
 
-    def begin(self, after: str) -> None:
+    def begin(self, after: str, *, thorough: bool = False) -> None:
         """Start one; it waits for the one under way."""
         if self._record.lease is not None:
             self.error = None
-            self._task = asyncio.create_task(self._take(self._record.lease, after))
+            self._task = asyncio.create_task(self._take(self._record.lease, after, thorough=thorough))
 
     async def join(self) -> None:
         """Wait until none is under way."""
@@ -48,14 +49,15 @@ class Capture:
         """Forget the outcome: the sandbox it spoke of is replaced."""
         self.error = None
         self.lost = None
+        self._record.too_large = None
 
-    async def _take(self, lease: LeaseStatus, after: str) -> None:
+    async def _take(self, lease: LeaseStatus, after: str, *, thorough: bool) -> None:
         async with self._taking:
-            await self._take_one(lease, after)
+            await self._take_one(lease, after, thorough=thorough)
 
-    async def _take_one(self, lease: LeaseStatus, after: str) -> None:
+    async def _take_one(self, lease: LeaseStatus, after: str, *, thorough: bool) -> None:
         record = self._record
-        covered = len(record.dirty)
+        covered, ran = len(record.dirty), record.ran
         record.snapshot_number += 1
         try:
             result = await options.call(
@@ -65,6 +67,8 @@ class Capture:
                     lease=lease,
                     number=record.snapshot_number,
                     parent=record.snapshot.ref if record.snapshot else None,
+                    policy=self._context.spec.sandbox.snapshots,
+                    thorough=thorough,
                 ),
                 summary=f"snapshot {record.snapshot_number} ({after})",
                 task_queue=lease.task_queue,
@@ -79,9 +83,11 @@ class Capture:
             else:
                 self.lost = Loss(reason_of(error), finding, lease.generation)
             return
+        record.too_large = None
         record.cover(result.number, record.dirty[:covered])
         del record.dirty[:covered]
         if result.unchanged or result.ref is None:
+            mark(record)
             return
         record.snapshots += 1
         record.snapshot = SnapshotStatus(
@@ -96,5 +102,10 @@ class Capture:
             summary=result.summary,
         )
         self._context.journal.add(
-            EventKind.SNAPSHOT, result.summary, **result.model_dump(mode="json", exclude={"summary"})
+            EventKind.SNAPSHOT,
+            result.summary,
+            branch=record.branch,
+            after_step=ran,
+            **result.model_dump(mode="json", exclude={"summary"}),
         )
+        mark(record)

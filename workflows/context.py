@@ -5,7 +5,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from hibernaut.models import AgentSpec, AgentState, AgentStatus, EventKind
+from hibernaut.models import AgentSpec, AgentState, AgentStatus, EventKind, Waiting, WaitKind
 from workflows.journal import Journal
 from workflows.record import AgentRecord
 
@@ -14,6 +14,9 @@ MODEL = SearchAttributeKey.for_keyword("HibernautModel")
 HOST = SearchAttributeKey.for_keyword("HibernautHost")
 STEPS = SearchAttributeKey.for_int("HibernautSteps")
 RECOVERIES = SearchAttributeKey.for_int("HibernautRecoveries")
+
+SHOWN = 400
+"""Characters of what an agent waits for in the web UI."""
 
 
 class Context:
@@ -34,6 +37,7 @@ class Context:
     def show(self, state: AgentState, doing: str = "") -> None:
         """Set the state, its search attributes and the current details of the web UI."""
         record = self.record
+        record.tick(workflow.now())
         self.state = state
         if record.shown_state != state:
             record.shown_state = state.value
@@ -78,7 +82,14 @@ class Context:
             turn=record.turn,
             steps=record.step,
             branch=record.branch,
-            inbox=len(record.inbox),
+            rewinding=record.rewind.branch if record.rewind is not None else None,
+            rewind_failure=record.rewind_failure,
+            rewinds=dict(record.rewinds),
+            forked_from=record.forked_from,
+            parent=record.parent,
+            children=tuple(child.status() for child in record.children.known),
+            inbox=len(record.inbox) + len(record.steering),
+            waiting=record.waiting,
             current_message_id=record.current.message_id if record.current else None,
             exec_prefix=self.exec_prefix,
             generation=record.generation,
@@ -90,7 +101,9 @@ class Context:
             recoveries=record.recoveries,
             last_recovery=record.last_recovery,
             usage=record.usage,
+            usage_estimate=record.usage_estimate,
             transcript_ref=record.transcript_ref,
+            compactions=record.compaction.count if record.compaction is not None else 0,
             born_at=record.born_at,
             last_event=record.last_event,
         )
@@ -100,7 +113,10 @@ class Context:
         lines = [f"**{self.state.value}**" + (f" — {self.doing}" if self.doing else ""), ""]
         if record.paused:
             reason = record.paused_reason or "by request"
-            lines += [f"Paused: {reason}. Resume with `hibernaut resume {self.agent_id}`.", ""]
+            how = "" if reason == record.budget.asking else f" Resume with `hibernaut resume {self.agent_id}`."
+            lines += [f"Paused: {reason}.{how}", ""]
+        if record.waiting is not None:
+            lines += [waits_for(self.agent_id, record.waiting), ""]
         lines.append(
             f"turn {record.turn}, step {record.step}, {len(record.inbox)} waiting, {record.usage.total_tokens} tokens"
         )
@@ -115,3 +131,19 @@ class Context:
             lines.append(f"\n{record.recoveries} recoveries, the last: {record.last_recovery.reason}")
         lines.append(f"\nmodel {self.spec.model} ({self.spec.provider}), image {self.spec.sandbox.image}")
         return "\n".join(lines)
+
+
+def waits_for(agent_id: str, waiting: Waiting) -> str:
+    """What an agent waits for, and what to say to it, for the web UI."""
+    until = f" until {waiting.until:%Y-%m-%d %H:%M:%S %Z}" if waiting.until else ""
+    match waiting.kind:
+        case WaitKind.APPROVAL:
+            how = f"`hibernaut approve {agent_id}` or `hibernaut deny {agent_id} --reason ...`"
+            more = " and more" if waiting.cut or len(waiting.text) > SHOWN else ""
+            return f"Waits for consent{until} to run `{waiting.text[:SHOWN]}`{more}. Say {how}."
+        case WaitKind.QUESTION:
+            return f"Asks{until}: {waiting.text[:SHOWN]} Answer with `hibernaut answer {agent_id} ...`."
+        case WaitKind.TIME:
+            return f"Waits{until}: {waiting.text[:SHOWN]}"
+        case WaitKind.AGENT:
+            return f"Waits{until} for agent `{waiting.agent_id}`: {waiting.text[:SHOWN]}"

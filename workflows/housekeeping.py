@@ -22,7 +22,7 @@ class HousekeepingWorkflow:
     async def run(self) -> contracts.HousekeepingResult:
         """Sweep all hosts side by side; one that does not answer holds nobody up."""
         hosts = (await options.call(contracts.HOSTS_LIST, contracts.HostsRequest(), summary="hosts seen lately")).hosts
-        sweep_id = f"{workflow.now():%Y%m%dT%H%M%SZ}-{workflow.info().run_id[:8]}"
+        sweep_id = f"{workflow.now():%Y%m%dT%H%M%SZ}-{workflow.info().run_id[-12:]}"
         results = await asyncio.gather(*(self._sweep(host, sweep_id) for host in hosts))
         found = dict(zip(hosts, results, strict=True))
         return contracts.HousekeepingResult(

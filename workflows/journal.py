@@ -28,6 +28,7 @@ class Journal:
     def add(self, kind: EventKind, summary: str, /, **data: Any) -> None:  # noqa: ANN401  # JSON of any shape
         """Append one event, stamped with the workflow's clock."""
         record = self._record
+        record.tick(workflow.now())
         record.last_event += 1
         line = " ".join(summary.split())
         record.events.append(
@@ -57,10 +58,10 @@ class Journal:
         """Whether enough events wait for a segment."""
         return self._record.last_event - self._record.events_kept >= FLUSH_AT
 
-    async def flush(self) -> None:
-        """Write what the store does not have yet; afterwards only the tail is held."""
+    async def flush(self, *, until: int | None = None) -> None:
+        """Write what the store does not have yet, up to an event if one is named; afterwards only the tail is held."""
         record = self._record
-        while fresh := tuple(event for event in record.events if event.seq > record.events_kept)[:SEGMENT]:
+        while fresh := self._fresh(until)[:SEGMENT]:
             await options.call(
                 EVENTS_APPEND,
                 AppendEventsRequest(agent_uid=record.uid, events=fresh),
@@ -71,3 +72,8 @@ class Journal:
         surplus = len([event for event in record.events if event.seq <= record.events_kept]) - TAIL
         if surplus > 0:
             del record.events[:surplus]
+
+    def _fresh(self, until: int | None) -> tuple[Event, ...]:
+        record = self._record
+        last = record.last_event if until is None else until
+        return tuple(event for event in record.events if record.events_kept < event.seq <= last)

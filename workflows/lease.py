@@ -11,20 +11,23 @@ from temporalio.exceptions import ActivityError
 
 from hibernaut import contracts
 from hibernaut.models import LeaseStatus
-from workflows import options
-from workflows.acquire import Acquisition, destroy
+from workflows.acquire import destroy
+from workflows.acquiring import Acquiring
 from workflows.capture import Capture
 from workflows.context import Context
-from workflows.failures import reason_of
+from workflows.failures import code_of, reason_of
 from workflows.ladder import Finding
 from workflows.loss import Loss, Recovered
+from workflows.record import KEPT_DIRTY
 from workflows.recovery import Recovery
-from workflows.report import report_dropped
+from workflows.report import report_dropped, tell_too_large
 
 CLOSE_PATIENCE = timedelta(minutes=10)
 """What an agent that ends gives its last snapshot, a large one to a slow store included."""
 DESTROY_PATIENCE = timedelta(minutes=2)
 """And then the removal of its container, whose host may be gone for good."""
+
+_NOT_FOREVER = "a-sandbox-on-its-way-is-not-waited-for-for-ever"
 
 
 class Lease:
@@ -34,21 +37,20 @@ class Lease:
         """Start from the lease that the record carries."""
         self._context = context
         self._record = context.record
-        self._acquiring: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._acquiring = Acquiring(context)
         self._capture = Capture(context)
         self._recovery = Recovery(context, self)
-        self._placement: contracts.Placement | None = None
-        self._taken: list[str] | None = None
         self._destroyed = True
         self._users = 0
+        self.unsaved = False
+        """Whether a container was vacated without a snapshot; to be reset by whoever asks."""
         self.uses = 0
         """Counts what was done in the sandbox beside the turns: each restarts the idle timer."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing works in the sandbox or for it."""
-        return (self._acquiring is None or self._acquiring.done()) and self._users == 0
+        return not self._acquiring.under_way and self._users == 0
 
     @property
     def held(self) -> bool:
@@ -57,12 +59,11 @@ class Lease:
 
     def begin(self) -> None:
         """Start to acquire a sandbox in the background: a model call need not wait for it."""
-        if self._record.lease is None and (self._acquiring is None or self._acquiring.done()):
-            self._acquiring = asyncio.create_task(self._acquire())
+        self._acquiring.begin()
 
-    def begin_snapshot(self, after: str) -> None:
+    def begin_snapshot(self, after: str, *, thorough: bool = False) -> None:
         """Start a snapshot in the background, while the model thinks."""
-        self._capture.begin(after)
+        self._capture.begin(after, thorough=thorough)
 
     @contextlib.contextmanager
     def in_use(self) -> Generator[None]:
@@ -77,8 +78,7 @@ class Lease:
     async def acquired(self) -> LeaseStatus | None:
         """The sandbox, acquired if there is none; raises what an acquire raises instead of pausing."""
         self.begin()
-        if self._acquiring is not None:
-            await self._acquiring
+        await self._acquiring.done()
         return self._record.lease
 
     async def snapshot(self, after: str) -> Loss | None:
@@ -97,7 +97,7 @@ class Lease:
         """Hold a sandbox; pauses with the reason while that fails. False when the turn is to end instead."""
         while self._record.lease is None:
             self.begin()
-            task = self._acquiring
+            task = self._acquiring.task
             if task is None:
                 continue
             await workflow.wait_condition(lambda task=task: task.done() or self._record.stopping)
@@ -112,8 +112,11 @@ class Lease:
                     return False
         return True
 
-    async def ready(self) -> bool:
+    async def ready(self, *, final: bool = False) -> bool:
         """Hold a sandbox whose earlier work is durable; recover it when it was lost.
+
+        Files that are too large for a snapshot are told to the model; then its calls may go on, so that it can delete
+        some. `final`: they may not, for a turn is to end.
 
         Returns False when something was lost, or the turn is to end: a call decided on the old state must not run.
         """
@@ -129,9 +132,12 @@ class Lease:
                 else:
                     intact = False
             elif self._capture.error is not None:
+                if self._told_too_large(self._capture.error, final=final):
+                    return intact and not self._record.untold
                 self._context.pause(f"{contracts.SNAPSHOT_FAILED}: {reason_of(self._capture.error)}")
                 if not await self._context.while_paused():
                     return False
+                self._record.too_large = None
                 self.begin_snapshot("after resume")
             elif self._record.dirty:
                 # A run that ended between a command and its snapshot's success leaves it to the next run.
@@ -140,21 +146,53 @@ class Lease:
                 return intact and not self._record.untold
         return False
 
+    def tell(self) -> None:
+        """Tell what is known to stand between the model's work and its durability, before it is asked what to do."""
+        if self.settled and self._record.too_large is None and self._capture.error is not None:
+            self._told_too_large(self._capture.error, final=False)
+
+    def _told_too_large(self, error: ActivityError, *, final: bool) -> bool:
+        """Whether a snapshot failed for the size of the files alone, and the model may go on because of that."""
+        if code_of(error) != contracts.SNAPSHOT_TOO_LARGE:
+            return False
+        told, reason = self._record.too_large, reason_of(error)
+        if reason == told:
+            return not final
+        del self._record.dirty[:-KEPT_DIRTY]
+        tell_too_large(self._context, reason, again=told is not None and not final)
+        return True
+
+    @property
+    def failure(self) -> str:
+        """Why the newest snapshot failed; empty when it did not."""
+        return reason_of(self._capture.error) if self._capture.error is not None else ""
+
     @property
     def settled(self) -> bool:
         """Whether no snapshot is under way, nor a recovery."""
         return self._capture.done and not self._recovery.climbing
 
+    async def arrived(self) -> bool:
+        """Wait for a sandbox that is on its way; False when the agent is to close, or to go back, instead.
+
+        To be asked before whatever lets one arrive first: it may never come.
+        """
+        task, record = self._acquiring.task, self._record
+        if task is None or task.done() or not workflow.patched(_NOT_FOREVER):
+            return True
+        await workflow.wait_condition(lambda: task.done() or record.closing or record.going_back)
+        return task.done()
+
     async def release(self) -> bool:
         """Snapshot what is there, then destroy the container. False when that was not possible."""
-        await self._abandon()
+        await self._acquiring.abandon()
         lease = self._record.lease
         if lease is None:
             return True
         await self._capture.join()
         while self._capture.lost is None or await self._answers(lease, self._capture.lost):
             # Processes in the background may have written since the last command ended.
-            self.begin_snapshot("before hibernation")
+            self.begin_snapshot("before hibernation", thorough=True)
             await self._capture.join()
             if self._capture.lost is None and self._users == 0:
                 break
@@ -165,6 +203,24 @@ class Lease:
             report_dropped(self._context, self._capture.lost.reason)
             self._capture.forget()
         await self._destroy(lease)
+        return True
+
+    async def vacate(self, *, discard: bool) -> bool:
+        """Do the same without waiting for a sandbox that is on its way; when `discard`, without the snapshot.
+
+        What cannot be removed is of a generation that is about to be superseded: housekeeping removes it.
+        """
+        await self._acquiring.break_off(wanted=self._users > 0)
+        record = self._record
+        if record.lease is not None and not discard:
+            return await self.release()
+        left = record.lease or record.acquiring
+        if left is not None:
+            self.unsaved |= record.lease is not None
+            await _within(self._destroy(left), DESTROY_PATIENCE)
+        # What was under way in it finds it gone, and ends, or asks for the next one.
+        await self.settle()
+        await workflow.wait_condition(lambda: self._users == 0 or record.lease is not None or self._acquiring.under_way)
         return True
 
     async def _answers(self, lease: LeaseStatus, loss: Loss) -> bool:
@@ -187,10 +243,9 @@ class Lease:
 
     async def quiet(self) -> None:
         """Wait until nothing works in the background: a run ends with no activity of its own."""
-        await self._abandon()
+        await self._acquiring.abandon()
         await self._capture.join()
-        if self._keeping is not None:
-            await self._keeping
+        await self._acquiring.kept()
 
     async def recover(self, loss: Loss) -> Recovered:
         """Bring the sandbox back, or the next one in its place, and tell the model what was lost."""
@@ -203,45 +258,14 @@ class Lease:
 
     async def replace(self, placement: contracts.Placement | None, taken: list[str]) -> bool:
         """See `Holder`."""
-        self._placement, self._taken = placement, taken
+        self._acquiring.placement, self._acquiring.taken = placement, taken
         held = await self.hold()
-        self._placement = self._taken = None
+        self._acquiring.placement = self._acquiring.taken = None
         return held
-
-    async def _abandon(self) -> None:
-        """Let an acquire under way end, whatever its outcome."""
-        if self._acquiring is not None:
-            try:
-                await self._acquiring
-            except ActivityError as error:
-                workflow.logger.warning("acquire failed while nobody waited: %s", reason_of(error))
-            self._acquiring = None
-
-    async def _acquire(self) -> None:
-        placement, self._placement = self._placement, None
-        recovering = self._taken is not None
-        taken = self._taken if self._taken is not None else []
-        record = self._record
-        record.lease = await Acquisition(self._context, taken, recovering=recovering, placement=placement).run()
-        if not record.image_kept and self._keeping is None:
-            self._keeping = asyncio.create_task(self._keep_image(record.lease))
-
-    async def _keep_image(self, lease: LeaseStatus) -> None:
-        """Put the base image into the store, so that any host can wake the agent; not worth stopping for."""
-        try:
-            await options.call(
-                contracts.IMAGE_KEEP,
-                contracts.KeepImageRequest(image_id=lease.image_id, image=self._context.spec.sandbox.image),
-                summary=f"keep image {lease.image_id[7:19]} in the store",
-                task_queue=lease.task_queue,
-            )
-            self._record.image_kept = True
-        except ActivityError as error:
-            workflow.logger.warning("the image is not in the store: %s", reason_of(error))
-        self._keeping = None
 
     async def _destroy(self, lease: LeaseStatus) -> bool:
         self._record.lease = None
+        self._record.tick(workflow.now())
         self._destroyed = await destroy(self._context, lease)
         return self._destroyed
 

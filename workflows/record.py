@@ -4,15 +4,32 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hibernaut.contracts import NewItem, UserMessage
-from hibernaut.models import Answer, Event, LeaseStatus, RecoveryReport, SnapshotStatus, Usage
+from hibernaut.contracts import ModelReply, NewItem, RewindOrder, UserMessage
+from hibernaut.models import (
+    AgentParent,
+    Answer,
+    Checkpoint,
+    Event,
+    LeaseStatus,
+    Origin,
+    RecoveryReport,
+    SnapshotStatus,
+    Usage,
+    Waiting,
+)
+from workflows.accounts import BudgetState
+from workflows.offspring import Offspring
+from workflows.window import CompactionState
 
 KEPT_ANSWERS = 32
 KEPT_MESSAGE_IDS = 1_000
 KEPT_COMMANDS = 50
 """Commands a recovery report names."""
+KEPT_REWINDS = 10
+KEPT_DIRTY = 1_000
+"""Commands that are remembered while no snapshot can be taken."""
 KEPT_COVERED = 10
 """Snapshots of which it is known what they hold."""
 KEPT_COMMAND = 1_000
@@ -37,6 +54,35 @@ class CurrentTurn(BaseModel):
     steps: int = 0
     recoveries: int = 0
     """Since the turn began, or since a person resumed it after too many."""
+    joined: list[str] = []
+    """Ids of the messages that were told to the model while the turn ran: its answer is theirs too."""
+
+
+class Decision(BaseModel):
+    """What a person said to a call that waits."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    approved: bool = True
+    text: str = ""
+    """The answer, or why it is denied."""
+    by: str = ""
+
+
+class OpenReply(BaseModel):
+    """A reply whose calls are not all answered yet; a run may end between two of them, and while one waits."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reply: ModelReply
+    done: int = 0
+    """Calls that are answered."""
+    intact: bool = True
+    """Whether the sandbox is still the one on which the model decided."""
+    waiting: Waiting | None = None
+    decision: Decision | None = None
+    approved: bool = False
+    """Whether the next call has a person's consent."""
 
 
 class DirtyCommand(BaseModel):
@@ -85,11 +131,39 @@ class AgentRecord(BaseModel):
     """Number of the next model call."""
     ordinal: int = 0
     """Attempts of that step that were given up."""
+    branches: int = 0
+    """The highest number that a branch has, or was to have."""
+    ran: int = -1
+    """The newest step of the branch whose commands may have begun, or with which a turn has ended."""
+    answered: Checkpoint | None = None
+    """The newest step whose calls are all answered; its files are another matter."""
+    checkpoint: Checkpoint | None = None
+    """The newest step whose files are durable as well."""
+    rewind: RewindOrder | None = None
+    rewind_failure: str = ""
+    rewinds: dict[int, str] = {}
+    """What became of the newest orders to rewind, by the branch that each was to open: empty when it was opened."""
+    forked_from: Origin | None = None
+    parent: AgentParent | None = None
+    children: Offspring = Field(default_factory=Offspring)
+    """The agents that it started."""
     transcript_ref: str | None = None
     pending: list[NewItem] = []
     """Items that no kept model call has seen yet."""
     current: CurrentTurn | None = None
+    open: OpenReply | None = None
+    steering: list[UserMessage] = []
+    """Messages that the running turn takes up before its next model call."""
+    functions_ref: str | None = None
+    """Where the spec's functions are kept."""
+    consented: list[str] = []
+    """Calls that nobody is asked about any more, see `workflows.approvals.key_of`."""
+    compaction: CompactionState | None = None
+    """None until a reply has come near the model's window; a rewind that is not sure of it may set it to None."""
     usage: Usage = Usage()
+    usage_estimate: Usage = Usage()
+    """What may have been paid beyond it, of which no reply was kept."""
+    budget: BudgetState = Field(default_factory=BudgetState)
 
     inbox: list[UserMessage] = []
     message_ids: list[str] = []
@@ -104,11 +178,17 @@ class AgentRecord(BaseModel):
     image_kept: bool = True
     """Whether the object store holds the image."""
     snapshot: SnapshotStatus | None = None
+    branch_first: int = 0
+    """Number from which on snapshots are of the present branch; 0: all are."""
+    branch_base: str | None = None
+    """The snapshot that the present branch began with; none: the image."""
     snapshot_number: int = 0
     """Number of the newest request; a number is never used twice."""
     snapshots: int = 0
     dirty: list[DirtyCommand] = []
     """Commands that ran after the newest durable snapshot."""
+    too_large: str | None = None
+    """Why the files are more than a snapshot may hold, as the model was told last; cleared by the next snapshot."""
     covered: list[Covered] = []
     """Of the newest snapshots, oldest first: what is lost with one that turns out to be damaged."""
     tell_woke: bool = False
@@ -143,13 +223,36 @@ class AgentRecord(BaseModel):
 
     @property
     def stopping(self) -> bool:
-        """Whether the turn under way is to end instead of going on."""
-        return self.interrupt or self.closing
+        """Whether the turn under way is to end instead of going on; between turns, what is waited for there."""
+        return self.interrupt or self.closing or self.going_back
+
+    @property
+    def going_back(self) -> bool:
+        """Whether a rewind is due: a sandbox that cannot be had must not keep the agent from where it can."""
+        return self.rewind is not None and self.rewind.at_once and self.current is None
+
+    def rewind_ended(self, branch: int, failure: str = "") -> None:
+        """Record what became of an order to rewind, for whoever waits for it."""
+        self.rewinds[branch] = failure
+        for older in sorted(self.rewinds)[:-KEPT_REWINDS]:
+            del self.rewinds[older]
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What the turn under way waits for, if a person or the time has not decided it yet."""
+        if self.open is None or self.open.decision is not None or self.stopping:
+            return None
+        return self.open.waiting
+
+    def tick(self, now: datetime) -> None:
+        """Count time into the budget's accounts. To be called whenever one of its clocks starts or stops."""
+        working = self.current is not None and not self.paused and self.waiting is None
+        self.budget.accounts = self.budget.accounts.ticked(now, working=working, holding=self.lease is not None)
 
     @property
     def untold(self) -> bool:
-        """Whether something was lost of which the model has not heard."""
-        return any(item.kind == "note" and item.report is not None for item in self.pending)
+        """Whether something was lost, or is about to be, of which the model has not heard."""
+        return any(item.kind == "note" and (item.urgent or item.report is not None) for item in self.pending)
 
     def cover(self, number: int, commands: Iterable[DirtyCommand]) -> None:
         """Note which commands' effects a snapshot is the first to hold."""

@@ -135,6 +135,7 @@ class Recovery:
                 continue
             if rung in {Rung.PLACE, Rung.ACQUIRE}:
                 record.lease = None
+                record.tick(workflow.now())
                 loss.how = Recovered.REPLACED
                 # A command may have ended, and its snapshot begun, since this climb did.
                 await self._holder.settle()

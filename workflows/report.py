@@ -7,6 +7,7 @@ from typing import Literal
 from hibernaut.contracts import Note
 from hibernaut.models import EventKind, RecoveryReport, ReplayedCommand
 from workflows.context import Context
+from workflows.inbox import EVENT_TEXT
 from workflows.record import KEPT_COMMANDS
 
 
@@ -62,6 +63,30 @@ def report_loss(
     else:
         where = f"snapshot {restored}" if restored is not None else "the image"
     context.journal.add(EventKind.RECOVERY, f"recovered from {where}: {reason}", **report.model_dump(mode="json"))
+
+
+def tell_too_large(context: Context, reason: str, *, again: bool) -> None:
+    """Tell that the files are more than a snapshot may hold: while that is so, nothing is durable.
+
+    Args:
+        context: The agent.
+        reason: How much there is, how much may be, and where most of it is.
+        again: Whether the model knows, and may go on while it hears that this is still so.
+    """
+    record = context.record
+    kept = f"snapshot {record.snapshot.number}" if record.snapshot else "the image"
+    if again:
+        text = f"[hibernaut] There is still no snapshot of the computer. {reason}."
+    else:
+        text = (
+            f"[hibernaut] No snapshot of the computer can be taken. {reason}. Until one is, nothing that changed since "
+            f"{kept} is durable: if the computer is lost, it goes back to that. Calls answered as not run were held "
+            "back for this message. From now on calls run again, and after each a snapshot is tried: delete what is "
+            "not needed before anything else. The turn ends when a snapshot holds its work."
+        )
+    record.too_large = reason
+    record.pending.append(Note(text=text, urgent=not again))
+    context.journal.add(EventKind.SNAPSHOT_REFUSED, f"no snapshot: {reason[:EVENT_TEXT]}", reason=reason)
 
 
 def report_dropped(context: Context, reason: str) -> None:

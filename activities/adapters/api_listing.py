@@ -1,34 +1,35 @@
-"""Lists every path of a container by one `find` inside it, and tells which differ from the image."""
+"""Every path of a container as one `find` inside it tells, compared with what was known before.
+
+A listing is compared as the bytes it came in, record by record: of tens of thousands of paths only those that differ
+are looked at one by one. The records come from an untrusted container: each is checked when it is seen first.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from activities.adapters.docker_overlay import mount_points, parse_mounts
-from activities.adapters.docker_stream import WAIT, ExecStream
-from activities.errors import CaptureError, CaptureToolMissing, PathEscape
+from activities.errors import CaptureError, PathEscape
 from activities.snapshots.entries import MAX_PATH_BYTES, ROOT, ancestors, check_path
+from activities.snapshots.exclusion import Exclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping
 
-    from activities.adapters.docker_client import Daemon
-    from activities.snapshots.capture import Control
     from activities.snapshots.state import Signature
 
-_FIELDS = ("%y", "%m", "%U", "%G", "%s", "%T@", "%C@", "%i", "%n", "%l", "%P")
-_FORMAT = r"\0".join(_FIELDS) + r"\0"
-_SCRIPT = (
-    WAIT + "find --version 2>/dev/null | grep -q GNU || { echo no GNU find >&2; exit 90; }; "
-    "tar --version 2>/dev/null | grep -q GNU || { echo no GNU tar >&2; exit 90; }; "
-    "sync -f /; cat /proc/self/mountinfo; printf '\\0'; date +%s.%N; printf '\\0'; "
-    f"exec find / -xdev -printf '{_FORMAT}'"
-)
-_NO_TOOL = 90
-_PIECE = 1 << 18
-_MAX_BYTES = 256 << 20
+FIELDS = 11
+"""Of a record."""
+FILE = b"f"
+"""The letter of a regular file."""
 _SOCKET = b"s"
+_DIRECTORY = b"d"
+_SUSPECT = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|[^/]{256}")
+"""Finds a path that may leave the root, or cannot exist; `check_path` says which."""
+_SECOND = 1_000_000_000
+NOTHING = Exclusion(())
 
 
 class Seen(NamedTuple):
@@ -46,137 +47,166 @@ class Seen(NamedTuple):
     target: bytes
 
     @property
+    def is_directory(self) -> bool:
+        """Whether it is one."""
+        return self.letter == _DIRECTORY
+
+    @property
     def signature(self) -> Signature:
         """What tells a change of this path."""
-        return (self.inode, self.size, self.mtime_ns, self.ctime_ns)
+        return signature_of(self.inode, self.size, self.mtime_ns, self.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All paths of a container but those of other mounts."""
+    """All paths of a container but those of other mounts. Nothing in it is ever changed."""
 
-    paths: dict[bytes, Seen]
+    records: dict[bytes, bytes]
+    """By path, as `find` told it."""
+    everything: frozenset[bytes]
+    """All records, those of mounts, of sockets, and of what no snapshot is to hold included."""
     taken_ns: int
     """When it began, by the container's clock."""
     skipped: int
     """Sockets, and paths too long to be named."""
     mounts: frozenset[bytes]
+    patterns: tuple[str, ...] = ()
+    """Which paths no snapshot is to hold."""
+
+    def without(self, exclusion: Exclusion) -> Listing:
+        """Return the same listing without what no snapshot is to hold."""
+        if exclusion.patterns == self.patterns:
+            return self
+        records = {
+            path: record
+            for path, record in self.records.items()
+            if not exclusion.leaves_out(path, directory=self.is_directory(path))
+        }
+        return replace(self, records=records, patterns=exclusion.patterns)
+
+    def seen(self, path: bytes) -> Seen:
+        """Return what was told of a path."""
+        return _parsed(self.records[path])[1]
+
+    def is_directory(self, path: bytes) -> bool:
+        """Tell whether there is a directory at this path."""
+        return self.records.get(path, b"")[:2] == _DIRECTORY + b"\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """How a listing differs from that of the image."""
+class Change(NamedTuple):
+    """What a listing tells that the one before did not."""
 
-    present: list[bytes]
-    """New or different, with every directory above them."""
-    deleted: list[bytes]
-    """Of the image, the topmost."""
+    listing: Listing
+    new: Mapping[bytes, Seen]
+    """Paths that are there and were not, or look otherwise."""
+    gone: Mapping[bytes, Seen]
+    """Paths that are not there any more, or look otherwise: as they were."""
 
 
-def read_listing(daemon: Daemon, container_id: str, control: Control) -> bytes:
-    """Return what `parse_listing` reads.
+def parse_listing(raw: bytes, known: Listing | None = None, exclusion: Exclusion = NOTHING) -> Change:
+    """Read a listing, against the one that is known, without what no snapshot is to hold.
 
     Raises:
-        CaptureToolMissing: The image lacks GNU find or GNU tar.
-        CaptureError: The listing could not be made.
+        CaptureError: It cannot be used; it comes from an untrusted container.
     """
-    parts: list[bytes] = []
-    size = 0
-    with ExecStream(daemon, container_id, ["/bin/sh", "-c", _SCRIPT]) as stream:
-        while piece := stream.read(_PIECE):
-            parts.append(piece)
-            size += len(piece)
-            control.report(f"listing files, {size >> 10} KiB")
-            if size > _MAX_BYTES:
-                msg = "The container has more files than can be listed: remove some."
-                raise CaptureError(msg)
-        code = stream.finish()
-        why = stream.complaints.decode(errors="replace").strip()
-    if code in (_NO_TOOL, 126, 127):
-        msg = (
-            f"Files cannot be captured through the Docker API: {why or 'no shell'} in the image. Use an image with a "
-            "shell, GNU find and GNU tar, or run the worker as root beside the daemon."
-        )
-        raise CaptureToolMissing(msg)
-    # One: a path vanished on the way, which is no error.
-    if code not in (0, 1):
-        msg = f"Listing the container's files failed with code {code}: {why[:500]}"
-        raise CaptureError(msg)
-    return b"".join(parts)
-
-
-def parse_listing(raw: bytes) -> Listing:
-    """Read a listing; it comes from an untrusted container."""
     try:
-        mount_lines, clock, found = raw.split(b"\0", 2)
-        mounts = mount_points(parse_mounts(mount_lines))
-        taken = _nanoseconds(clock.strip())
-        paths: dict[bytes, Seen] = {}
-        skipped = 0
-        for path, seen in _paths(found.lstrip(b"\n")):
-            if path in mounts or any(above in mounts for above in ancestors(path)):
-                continue
-            if seen.letter == _SOCKET or len(path) > MAX_PATH_BYTES:
-                skipped += 1
-                continue
-            check_path(path)
-            paths[path] = seen
+        change = _parse(raw, known, exclusion)
     except (ValueError, IndexError, PathEscape) as error:
         msg = "The container's listing of its files cannot be read."
         raise CaptureError(msg) from error
-    if ROOT not in paths:
+    if ROOT not in change.listing.records:
         msg = "The container's listing of its files is cut short."
         raise CaptureError(msg)
-    return Listing(paths=paths, taken_ns=taken, skipped=skipped, mounts=mounts)
+    return change
 
 
-def differences(base: Listing, now: Listing) -> Delta:
-    """Tell what differs from the image, in the words of an overlay."""
-    present: set[bytes] = set()
-    for path, seen in now.paths.items():
-        if base.paths.get(path) != seen:
-            present.add(path)
-            present.update(ancestors(path))
-    deleted: list[bytes] = []
-    for path in base.paths:
-        if path in now.paths:
-            continue
-        above = path.rpartition(b"/")[0] or ROOT
-        parent = now.paths.get(above)
-        # Below what is gone, or no directory any more, nothing needs to be said.
-        if parent is not None and parent.letter == b"d":
-            deleted.append(path)
-            if above != ROOT:
-                present.add(above)
-                present.update(ancestors(above))
-    present.add(ROOT)
-    return Delta(present=sorted(present & now.paths.keys()), deleted=deleted)
-
-
-def _paths(found: bytes) -> Iterator[tuple[bytes, Seen]]:
-    fields = found.split(b"\0")
-    if fields.pop() != b"" or len(fields) % len(_FIELDS):
+def _parse(raw: bytes, known: Listing | None, exclusion: Exclusion) -> Change:
+    mount_lines, clock, found = raw.split(b"\0", 2)
+    mounts = mount_points(parse_mounts(mount_lines))
+    records = found.split(b"\0\0")
+    if records.pop() != b"":
         raise ValueError
-    for at in range(0, len(fields), len(_FIELDS)):
-        letter, mode, uid, gid, size, mtime, ctime, inode, links, target, path = fields[at : at + len(_FIELDS)]
-        yield (
-            path or ROOT,
-            Seen(
-                letter,
-                int(mode, 8),
-                int(uid),
-                int(gid),
-                int(size),
-                _nanoseconds(mtime),
-                _nanoseconds(ctime),
-                int(inode),
-                int(links),
-                target,
-            ),
-        )
+    everything = frozenset(records)
+    if len(everything) != len(records):
+        raise ValueError
+    if known is not None and (known.mounts, known.patterns) == (mounts, exclusion.patterns):
+        paths, skipped = dict(known.records), known.skipped
+        gone, left_out = _sorted_out(known.everything - everything, mounts, exclusion)
+        for path in gone:
+            del paths[path]
+        new, more_left_out = _sorted_out(everything - known.everything, mounts, exclusion)
+        skipped += more_left_out - left_out
+    else:
+        # With other mounts, or other patterns, other records are left out.
+        gone, _ = _sorted_out(known.records.values() if known is not None else (), frozenset(), NOTHING)
+        paths = {}
+        new, skipped = _sorted_out(everything, mounts, exclusion)
+    for path, (record, _) in new.items():
+        if path in paths:
+            # Two records of one path.
+            raise ValueError
+        paths[path] = record
+    taken_ns = nanoseconds(clock.strip())
+    listing = Listing(paths, everything, taken_ns, skipped, mounts, exclusion.patterns)
+    return Change(
+        listing, {path: seen for path, (_, seen) in new.items()}, {path: seen for path, (_, seen) in gone.items()}
+    )
 
 
-def _nanoseconds(text: bytes) -> int:
+def _sorted_out(
+    records: Iterable[bytes], mounts: frozenset[bytes], exclusion: Exclusion
+) -> tuple[dict[bytes, tuple[bytes, Seen]], int]:
+    """Return those that are of the container's own files, checked, by path; and how many of them no snapshot holds."""
+    found: dict[bytes, tuple[bytes, Seen]] = {}
+    skipped = 0
+    tops = {mount.partition(b"/")[0] for mount in mounts}
+    for record in records:
+        path, seen = _parsed(record)
+        if path.partition(b"/")[0] in tops and (path in mounts or any(above in mounts for above in ancestors(path))):
+            continue
+        if exclusion and exclusion.leaves_out(path, directory=seen.is_directory):
+            continue
+        if seen.letter == _SOCKET or len(path) > MAX_PATH_BYTES:
+            skipped += 1
+            continue
+        if _SUSPECT.search(path) is not None:
+            check_path(path)
+        if path in found:
+            raise ValueError
+        found[path] = (record, seen)
+    return found, skipped
+
+
+def _parsed(record: bytes) -> tuple[bytes, Seen]:
+    fields = record.split(b"\0")
+    if len(fields) != FIELDS:
+        raise ValueError
+    letter, mode, uid, gid, size, mtime, ctime, inode, links, target, path = fields
+    if target[:1] != b">" or path[:1] != b"/":
+        raise ValueError
+    seen = Seen(
+        letter,
+        int(mode, 8),
+        int(uid),
+        int(gid),
+        int(size),
+        nanoseconds(mtime),
+        nanoseconds(ctime),
+        int(inode),
+        int(links),
+        target[1:],
+    )
+    return path[1:] or ROOT, seen
+
+
+def nanoseconds(text: bytes) -> int:
     """Read whole seconds and, after the point, nanoseconds to be added to them (also to negative ones)."""
     seconds, _, fraction = text.partition(b".")
-    return int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0"))
+    if len(fraction) == 10:  # noqa: PLR2004  # as `find` writes it: nine digits and a zero
+        return int(seconds) * _SECOND + int(fraction[:9])
+    return int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+
+
+def signature_of(inode: int, size: int, mtime_ns: int, ctime_ns: int) -> Signature:
+    """Return what tells a change of a path that looks like this."""
+    return b"%d %d %d %d" % (inode, size, mtime_ns, ctime_ns)

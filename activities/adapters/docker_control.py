@@ -7,6 +7,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_sandbox import LABEL_AGENT, LABEL_GENERATION, LABEL_UID
 from activities.errors import SandboxUnavailable
 from activities.ports.sandbox import ContainerState, Owned
@@ -18,6 +19,7 @@ class ContainerControl:
     def __init__(self, daemon: Daemon, home: Mapping[str, str] | None = None) -> None:
         """Use this daemon; a container is ours when it bears the labels of `home`."""
         self._daemon = daemon
+        self._freezer = Freezer(daemon)
         self._home = [f"{key}={value}" for key, value in (home or {}).items()]
 
     def inspect(self, sandbox_id: str) -> ContainerState:
@@ -45,21 +47,11 @@ class ContainerControl:
 
     def pause(self, sandbox_id: str) -> None:
         """Freeze it."""
-        with translated():
-            try:
-                self._daemon.api.pause(sandbox_id)
-            except APIError as error:
-                if "already paused" not in str(error.explanation):
-                    raise
+        self._freezer.freeze(sandbox_id)
 
     def unpause(self, sandbox_id: str) -> None:
-        """Thaw it."""
-        with translated():
-            try:
-                self._daemon.api.unpause(sandbox_id)
-            except APIError as error:
-                if "not paused" not in str(error.explanation):
-                    raise
+        """Thaw it, whoever froze it; SandboxLost when it is gone or does not run."""
+        self._freezer.thaw(sandbox_id)
 
     def owned(self) -> list[Owned]:
         """All containers that bear the labels of an agent's sandbox."""

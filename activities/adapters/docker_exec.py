@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 from activities.adapters.docker_channel import Channel, Channels, token
 from activities.adapters.docker_client import Daemon
@@ -81,14 +82,15 @@ class CommandRunner:
             self._check_running(sandbox_id, asked=work.asked)
             raise
 
-    def stop(self, sandbox_id: str, exec_id: str) -> None:
-        """End a running command with its processes; whoever waits for it gets its partial output."""
+    def stop(self, sandbox_id: str, exec_id: str, reason: Literal["-", "disk"] = "-") -> None:
+        """End a running command with its processes; whoever waits for it gets its partial output and the reason."""
         with self._channels.lease(sandbox_id) as channel:
-            channel.send(f"stop {_checked(exec_id)} - 0 0\n".encode())
+            channel.send(f"stop {_checked(exec_id)} {reason} 0 0\n".encode())
             left = b"hibernaut2 stopped\n"
             while left:
                 data = channel.receive(STALL_S)
-                if not data or not left.startswith(data):
+                # Nothing yet is what a new channel's greeting leaves.
+                if data is None or not left.startswith(data):
                     break
                 left = left[len(data) :]
 
@@ -202,10 +204,18 @@ class _Run:
 
     def _part(self, channel: Channel) -> tuple[list[Piece], bool]:
         """The next bytes of both streams, and whether there may be more at once."""
-        at = dict(self._seen.given)
+        at, before = dict(self._seen.given), dict(self._seen.given)
         request = f"read {self._request.exec_id} {at['stdout']} {at['stderr']} {PART_BYTES}\n"
         channel.send(request.encode())
         reader = ReplyReader(PART_BYTES)
+        try:
+            return self._received(channel, reader, at)
+        except SandboxError:
+            # What came of it was handed to nobody: it is asked for again.
+            self._seen.given = before
+            raise
+
+    def _received(self, channel: Channel, reader: ReplyReader, at: dict[str, int]) -> tuple[list[Piece], bool]:
         pieces: list[Piece] = []
         size = 0
         while not reader.done:

@@ -15,8 +15,14 @@ from activities.adapters.docker_sandbox import JOURNAL, LABEL_USER
 from activities.errors import PathNotUsable, SandboxLost
 from hibernaut.models import FileEntry, FileType
 
-# `$1` is the path; the dots keep a name's own trailing newline apart from the one that ends a record.
-_LIST = r"""
+# The path comes with its odd bytes as escapes, since the Docker API takes text alone; the dot keeps a last newline.
+_PATH = r"""
+set -- "$(printf '%b.' "$1")"
+set -- "${1%.}"
+"""
+_LIST = (
+    _PATH
+    + r"""
 [ -e "$1" ] || [ -L "$1" ] || { echo "no such file or directory" >&2; exit 3; }
 show() {
     stat -c '%f %s %u %g %Y' -- "$1" && printf '%s\0' "$1"
@@ -30,11 +36,15 @@ if [ -d "$1" ]; then
     done
 else show "$1"; fi
 """
-_READ = r"""
+)
+_READ = (
+    _PATH
+    + r"""
 [ -e "$1" ] || { echo "no such file or directory" >&2; exit 3; }
 [ -f "$1" ] || { echo "not a regular file" >&2; exit 3; }
 exec cat -- "$1"
 """
+)
 _PLACE = r"""
 set -e
 mkdir -p -- "$(dirname -- "$2")"
@@ -61,14 +71,14 @@ class ContainerFiles:
 
     def list_files(self, sandbox_id: str, path: str) -> list[FileEntry]:
         """The entries of a directory by name; anything else lists as itself."""
-        output = b"".join(self._exec(sandbox_id, _LIST, path))
+        output = b"".join(self._exec(sandbox_id, _LIST, path, _escaped(path)))
         fields = output.split(b"\0")
         entries = [_entry(head, target) for head, target in zip(fields[::2], fields[1::2], strict=False) if head]
         return sorted(entries, key=lambda entry: entry.path)
 
     def read_file(self, sandbox_id: str, path: str) -> Iterator[bytes]:
         """Stream a regular file, links followed."""
-        return self._exec(sandbox_id, _READ, path)
+        return self._exec(sandbox_id, _READ, path, _escaped(path))
 
     def put_file(self, sandbox_id: str, path: str, mode: int, source: Path) -> int:
         """Write a file whole or not at all, owned by the user that runs the commands; its size in bytes."""
@@ -79,7 +89,7 @@ class ContainerFiles:
             self._upload(sandbox_id, name, size, content)
         staged = f"{JOURNAL}/in/{name}"
         try:
-            for _ in self._exec(sandbox_id, _PLACE, staged, path, f"{mode & 0o7777:o}"):
+            for _ in self._exec(sandbox_id, _PLACE, path, staged, path, f"{mode & 0o7777:o}"):
                 pass
         finally:
             with translated():
@@ -102,9 +112,8 @@ class ContainerFiles:
         with translated():
             self._daemon.streams.put_archive(sandbox_id, f"{JOURNAL}/in", chunks())
 
-    def _exec(self, sandbox_id: str, script: str, *arguments: str) -> Iterator[bytes]:
-        """Run a fixed script with arguments; what it prints, then an error for a failed one."""
-        path = arguments[0] if len(arguments) == 1 else arguments[1]
+    def _exec(self, sandbox_id: str, script: str, path: str, *arguments: str) -> Iterator[bytes]:
+        """Run a fixed script with arguments; what it prints, then an error for a failed one, which names the path."""
         if "\0" in path or not path.startswith("/"):
             raise PathNotUsable(f"{path!r} cannot be used: an absolute path without NUL bytes is needed")
         api = self._daemon.streams
@@ -126,6 +135,15 @@ class ContainerFiles:
         if code != 0:
             why = complaints.decode("utf-8", "replace").strip() or f"exit code {code}"
             raise PathNotUsable(f"{path} in the container: {why}")
+
+
+def _escaped(path: str) -> str:
+    """A path as `printf %b` reads it: every byte but plain ASCII as an octal escape."""
+    plain = range(0x20, 0x7F)
+    return "".join(
+        chr(byte) if byte in plain and byte != ord("\\") else f"\\0{byte:03o}"
+        for byte in path.encode("utf-8", "surrogateescape")
+    )
 
 
 def _entry(head: bytes, target: bytes) -> FileEntry:

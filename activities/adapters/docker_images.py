@@ -11,6 +11,7 @@ from activities.errors import SandboxRefused, SandboxUnavailable
 from activities.ports.images import ImageInfo
 
 _PIECE = 1 << 20
+_PATIENCE_S = 5.0
 _END = bytes(1024)
 """The two empty blocks at the end of a tar archive."""
 
@@ -40,7 +41,7 @@ class DockerImages:
         pieces: Iterator[bytes] = response.iter_content(_PIECE)
         tail = b""
         try:
-            while piece := await self._daemon.call(lambda: next(pieces, b"")):
+            while piece := await self._next(pieces):
                 tail = (tail + piece)[-len(_END) :]
                 yield piece
         finally:
@@ -62,6 +63,17 @@ class DockerImages:
             # The caller must not close the archive under the thread that reads it.
             await asyncio.wait({loading})
             loading.exception()
+            raise
+
+    async def _next(self, pieces: Iterator[bytes]) -> bytes:
+        reading = asyncio.ensure_future(self._daemon.call(lambda: next(pieces, b"")))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # The connection must not be closed under the thread that reads from it; a daemon that hangs keeps nobody.
+            await asyncio.wait({reading}, timeout=_PATIENCE_S)
+            if reading.done() and not reading.cancelled():
+                reading.exception()
             raise
 
     def _open(self, image_id: str) -> Any:  # noqa: ANN401  # a response of requests, by way of docker-py

@@ -13,12 +13,25 @@ Piece = tuple[str, bytes]
 INLINE_BYTES = 1 << 20
 """Output that comes with the end of a command; what is more is asked for piece by piece."""
 MAX_BACKGROUND = 20
+DISK_FULL = (
+    "ended: the files of the sandbox took more space than the disk limit (disk_mb); all its processes were ended, its "
+    "files are kept: delete what is not needed before anything else is written"
+)
+"""What is told of a command that was ended for the disk limit."""
+CROWDED_BEFORE = (
+    "before or while it ran, all processes of the sandbox were ended: there were as many as it may have (pids), and "
+    "nothing could be started"
+)
+DISK_FULL_BEFORE = (
+    "before or while it ran, processes in the background of the sandbox were ended: its files took more space than the "
+    "disk limit (disk_mb); its files are kept: delete what is not needed before anything else is written"
+)
 
 _NUMBER = rb"(\d{1,15})"
 _END = re.compile(
-    rb"hibernaut2 end (exit|timeout|interrupted|limit|unknown|not_run) (-|\d{1,3}) "
+    rb"hibernaut2 end (exit|timeout|interrupted|limit|disk|unknown|not_run) (-|\d{1,3}) "
     + b" ".join([_NUMBER] * 4)
-    + rb" (-|restarted|unseen|cut|pruned) ([01]) (\d{1,2})\Z"
+    + rb" (-|restarted|unseen|cut|pruned|oom) ([01]) (\d{1,2})\Z"
 )
 _PART = re.compile(rb"hibernaut2 part (\d{1,10}) (\d{1,10})\Z")
 _REFUSED = re.compile(rb"hibernaut2 refused (user|drop|claim)\Z")
@@ -40,6 +53,10 @@ _DETAILS = {
     "unseen": "its supervisor was killed, so nobody saw how it ended",
     "cut": "only the first {} bytes of each of its streams were kept (max_output_bytes)",
     "pruned": "its output is no longer kept in the sandbox",
+    "oom": (
+        "out of memory: while it ran, the kernel killed a process of the sandbox, because all of them together "
+        "needed more than the memory limit (memory_mb)"
+    ),
 }
 
 
@@ -68,6 +85,8 @@ class End:
         if kind == "limit":
             kind = OutcomeKind.INTERRUPTED
             detail = f"ended: it wrote more than {max_output_bytes} bytes (max_output_bytes)"
+        elif kind == "disk":
+            kind, detail = OutcomeKind.INTERRUPTED, DISK_FULL
         return CommandEnd(
             kind=OutcomeKind(kind),
             exit_code=self.exit_code if kind == OutcomeKind.EXIT else None,

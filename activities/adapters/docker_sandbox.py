@@ -8,11 +8,15 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
-from docker.errors import APIError, NotFound
-from docker.errors import ImageNotFound as DockerImageNotFound
+from docker.errors import APIError, ImageNotFound as DockerImageNotFound, NotFound
 
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.docker_quota import DiskQuota
+from activities.adapters.docker_runtimes import STANDARD, check_runtime
+from activities.adapters.hardening import limits
+from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.errors import ImageNotFound, SandboxRefused, SandboxUnavailable
+from activities.ports.egress import PROXY_ENV
 from activities.ports.sandbox import Container, SandboxIdentity
 from hibernaut.models import SandboxSpec
 
@@ -24,11 +28,11 @@ LABEL_USER = "hibernaut.user"
 LABEL_HOST = "hibernaut.host"
 LABEL_NAMESPACE = "hibernaut.namespace"
 """The id, not the name, of the Temporal namespace: several deployments may share one daemon."""
+LABEL_DISK = "hibernaut.disk-mb"
+"""What the watch lets the container write, in MiB; absent: any amount."""
 
 JOURNAL = "/run/hibernaut"
 """A volume: no snapshot sees it, and it outlives a restart of the container under every runtime."""
-GVISOR_PIDS = 4096
-"""Docker's limit counts the threads of gVisor's own kernel, not the processes in it: to reach it ends the sandbox."""
 STATE = "/var/lib/hibernaut"
 """Working directory and exported variables; in the root file system, so that snapshots hold them."""
 
@@ -42,30 +46,18 @@ DIRECTORIES = {
     STATE: 0o1777,
 }
 
-CAPABILITIES = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "SETFCAP",
-    "SETGID",
-    "SETUID",
-    "SYS_CHROOT",
-)
-"""What a package manager needs; everything else is dropped."""
-
 
 class ContainerFactory:
     """Creates and removes the containers of agents on one daemon."""
 
-    def __init__(self, daemon: Daemon, home: Mapping[str, str] | None = None) -> None:
-        """Use this daemon; `home` labels every container made."""
+    def __init__(self, daemon: Daemon, home: Mapping[str, str] | None = None, images: ImagePolicy = ANY_IMAGE) -> None:
+        """Use this daemon; `home` labels every container made, `images` are those this host allows."""
         self._daemon = daemon
+        self._images = images
         self._home = dict(home or {})
         self._guard = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
+        self._quota = DiskQuota(daemon)
 
     def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         """Create and start a container of this generation, after removing the agent's earlier ones.
@@ -79,6 +71,7 @@ class ContainerFactory:
             return self._acquire(identity, spec, image_id)
 
     def _acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
+        self.check(spec)
         image = self._image(image_id or spec.image)
         # A container of this very generation is a half-made one of an attempt that died: nothing ran in it yet.
         self.destroy(identity.agent_uid, identity.generation)
@@ -87,8 +80,7 @@ class ContainerFactory:
             try:
                 defaults: dict[str, Any] = api.inspect_image(image).get("Config") or {}
                 user = spec.user or str(defaults.get("User") or "")
-                created = api.create_container(**self._config(identity, spec, image, user))
-                container_id = str(created["Id"])
+                container_id = self._create(identity, spec, image, user)
                 api.put_archive(container_id, "/", _scaffold(self._commands(container_id, user)))
                 api.start(container_id)
                 started_at = str(api.inspect_container(container_id)["State"]["StartedAt"])
@@ -108,6 +100,13 @@ class ContainerFactory:
                     f"{error.explanation or error}; mend the sandbox part of the spec, or what the daemon lacks"
                 ) from error
         return Container(sandbox_id=container_id, image_id=image, started_at=started_at)
+
+    def check(self, spec: SandboxSpec) -> None:
+        """SandboxRefused when this host never makes a container of this spec: image not allowed, no such runtime."""
+        self._images.check(spec.image)
+        if spec.runtime != STANDARD:
+            with translated():
+                check_runtime(spec.runtime, self._daemon.api.info())
 
     def destroy(self, agent_uid: str, generation: int) -> list[str]:
         """Remove the agent's containers up to a generation with their volumes; their ids."""
@@ -155,30 +154,34 @@ class ContainerFactory:
             raise SandboxRefused("user, HOME and working directory of a sandbox cannot hold a newline; mend the spec")
         return "".join(f"{field}\n" for field in fields).encode()
 
-    def _config(self, identity: SandboxIdentity, spec: SandboxSpec, image: str, user: str) -> dict[str, Any]:
-        memory = spec.memory_mb * 1024 * 1024
+    def _create(self, identity: SandboxIdentity, spec: SandboxSpec, image: str, user: str) -> str:
+        api = self._daemon.api
+        quota = self._quota.options(spec)
+        try:
+            created = api.create_container(**self._config(identity, spec, image, user, quota))
+        except APIError as error:
+            if not self._quota.refused(error):
+                raise
+            created = api.create_container(**self._config(identity, spec, image, user, {}))
+        return str(created["Id"])
+
+    def _config(
+        self, identity: SandboxIdentity, spec: SandboxSpec, image: str, user: str, quota: dict[str, Any]
+    ) -> dict[str, Any]:
         host = self._daemon.api.create_host_config(
-            network_mode="none" if spec.network.mode == "none" else "bridge",
-            mem_limit=memory,
-            memswap_limit=memory,
-            nano_cpus=int(spec.cpus * 1_000_000_000),
-            pids_limit=max(spec.pids, GVISOR_PIDS) if spec.runtime == "runsc" else spec.pids,
-            cap_drop=["ALL"],
-            cap_add=list(CAPABILITIES),
-            security_opt=["no-new-privileges"],
-            # Reaps zombies and obeys SIGTERM: a container whose PID 1 does not takes ten seconds to stop.
-            init=True,
-            # Nothing of PID 1 is worth keeping, and a log on the host grows without bound.
-            log_config={"type": "none"},
-            runtime=spec.runtime,
+            network_mode="bridge" if spec.network.mode == "open" else "none",
+            **limits(spec),
+            **quota,
         )
+        # A quota does not bound the journal, which is a volume: the watch does, at the same again.
+        watched = {} if spec.disk_mb is None else {LABEL_DISK: str(spec.disk_mb * (2 if quota else 1))}
         return {
             "image": image,
             "name": f"hibernaut-{identity.agent_uid[:12]}-g{identity.generation}",
             "hostname": "sandbox",
             "entrypoint": ["tail", "-f", "/dev/null"],
             "command": [],
-            "environment": dict(spec.env),
+            "environment": {**(PROXY_ENV if spec.network.mode == "allowlist" else {}), **spec.env},
             # Nobody in the sandbox ends PID 1; and only so a daemon gives an exec as root its capabilities.
             "user": "0:0",
             "working_dir": spec.workdir,
@@ -189,6 +192,7 @@ class ContainerFactory:
                 LABEL_AGENT: identity.agent_id,
                 LABEL_UID: identity.agent_uid,
                 LABEL_GENERATION: str(identity.generation),
+                **watched,
             },
             "host_config": host,
         }

@@ -7,6 +7,8 @@ TLS cannot carry.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,12 +51,8 @@ class ExecStream:
             self._held: Any = streams.exec_start(self._id, socket=True)
             self._socket: Any = getattr(self._held, "_sock", self._held)
             self._socket.settimeout(_IDLE_S)
-        self._buffer = bytearray()
-        self._left = 0
-        self._stream = 0
+        self._frames = Demultiplexer()
         self._ended = False
-        self.complaints = b""
-        """The beginning of what it wrote to stderr."""
         self.send(_GO)
 
     def __enter__(self) -> Self:
@@ -65,12 +63,26 @@ class ExecStream:
     ) -> None:
         self.close()
 
+    @property
+    def complaints(self) -> bytes:
+        """The beginning of what it wrote to stderr."""
+        return self._frames.complaints
+
     def close(self) -> None:
         """End the connection; a command that still reads its input sees the end of it."""
-        self._socket.close()
-        self._held.close()
+        response = getattr(self._held, "_response", None)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+            if response is not None:
+                response.close()
+            self._held.close()
 
-    def send(self, data: bytes) -> None:
+    def hang_up(self) -> None:
+        """Make another thread that sends or reads see the end."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
         """Write to the command's input, all of it."""
         try:
             self._socket.sendall(data)
@@ -81,15 +93,33 @@ class ExecStream:
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes of its output; nothing at the end."""
-        while not self._ended:
-            if piece := self._advance(size):
-                return piece
-        return b""
+        frames = self._frames
+        while not frames.waiting and not self._ended:
+            self._receive()
+        return frames.take(size)
 
-    def wait_for_complaint(self) -> None:
-        """Wait until it has written to stderr, or ended; its output until then is dropped."""
-        while not self.complaints and not self._ended:
-            self._advance(_RECEIVE)
+    def exactly(self, size: int) -> bytes:
+        """Return so many bytes of its output; fewer at its end alone."""
+        frames = self._frames
+        if frames.waiting >= size:
+            return frames.take(size)
+        parts: list[bytes] = []
+        while size and (piece := self.read(size)):
+            parts.append(piece)
+            size -= len(piece)
+        return b"".join(parts)
+
+    def wait_for_complaint(self, text: bytes = b"") -> None:
+        """Wait until it has written this to stderr, or more than is kept, or ended; its output until then is dropped.
+
+        Args:
+            text: By default anything.
+        """
+        while (
+            not self._ended and len(self.complaints) < _COMPLAINTS and not (self.complaints and text in self.complaints)
+        ):
+            self._receive()
+            self._frames.take(self._frames.waiting)
 
     def finish(self) -> int:
         """Read the rest of its output and return its exit code."""
@@ -98,31 +128,66 @@ class ExecStream:
         with translated():
             return int(self._api.exec_inspect(self._id)["ExitCode"] or 0)
 
-    def _advance(self, size: int) -> bytes:
-        """Do one step: take in bytes or a frame's header, or hand out a piece of output."""
-        if self._left and self._buffer:
-            piece = bytes(self._buffer[: min(size if self._stream != _STDERR else _RECEIVE, self._left)])
-            del self._buffer[: len(piece)]
-            self._left -= len(piece)
-            if self._stream != _STDERR:
-                return piece
-            self.complaints = (self.complaints + piece)[:_COMPLAINTS]
-        elif not self._left and len(self._buffer) >= _HEADER.size:
-            self._stream, self._left = _HEADER.unpack_from(self._buffer)
-            del self._buffer[: _HEADER.size]
-        else:
-            self._receive()
-        return b""
-
     def _receive(self) -> None:
         try:
             data = self._socket.recv(_RECEIVE)
         except OSError as error:
             raise _broken(error) from error
         if data:
-            self._buffer += data
+            self._frames.feed(data)
         else:
             self._ended = True
+
+
+class Demultiplexer:
+    """Docker's multiplexed stream, taken apart: eight bytes (stream, length) before each piece."""
+
+    def __init__(self) -> None:
+        """Begin with nothing read."""
+        self._output = b""
+        self._at = 0
+        self._head = b""
+        self._left = 0
+        self._stream = 0
+        self.waiting = 0
+        """Bytes of output that were not taken yet."""
+        self.complaints = b""
+        """The beginning of what came on stderr."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was received."""
+        view = memoryview(data)
+        pieces: list[bytes | memoryview] = []
+        if self.waiting:
+            pieces.append(memoryview(self._output)[self._at :])
+        at, end = 0, len(data)
+        while at < end:
+            if not self._left:
+                head = self._head + data[at : at + _HEADER.size - len(self._head)]
+                at += len(head) - len(self._head)
+                if len(head) < _HEADER.size:
+                    self._head = head
+                    break
+                self._head = b""
+                self._stream, self._left = _HEADER.unpack(head)
+                continue
+            piece = view[at : at + self._left]
+            at += len(piece)
+            self._left -= len(piece)
+            if self._stream != _STDERR:
+                pieces.append(piece)
+            elif len(self.complaints) < _COMPLAINTS:
+                self.complaints = (self.complaints + piece)[:_COMPLAINTS]
+        self._output, self._at = b"".join(pieces), 0
+        self.waiting = len(self._output)
+
+    def take(self, size: int) -> bytes:
+        """Return up to `size` bytes of output, and forget them."""
+        at = self._at
+        piece = self._output[at : at + size]
+        self._at = at + len(piece)
+        self.waiting -= len(piece)
+        return piece
 
 
 def _broken(error: OSError) -> SandboxUnavailable:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import platform
+import stat
 import struct
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _HOW = struct.Struct("QQQ")
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MANY_EXTENTS = 10_000
 _COARSE_HOLE = 1 << 20
@@ -83,6 +85,23 @@ def sync_file_system(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def open_regular(directory: int, name: bytes, *, live: bool) -> int:
+    """Open a file for reading; `live`: somebody may put a device in its place, which must not even be opened.
+
+    Raises:
+        OSError: It is no regular file any more.
+    """
+    if not live:
+        return os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+        return os.open(b"/proc/self/fd/%d" % handle, _READ | os.O_NONBLOCK)
+    finally:
+        os.close(handle)
+
+
 def read_xattrs(target: int | bytes) -> tuple[tuple[bytes, bytes], ...]:
     """Return the extended attributes that a snapshot keeps, sorted; `target` is a descriptor or an unfollowed path."""
     follow = isinstance(target, int)
@@ -92,6 +111,8 @@ def read_xattrs(target: int | bytes) -> tuple[tuple[bytes, bytes], ...]:
         if error.errno == errno.ENOTSUP:
             return ()
         raise
+    if not names:
+        return ()
     kept = sorted(name for name in names if xattr_is_kept(name))
     return tuple((name, os.getxattr(target, name, follow_symlinks=follow)) for name in kept)
 
@@ -155,14 +176,19 @@ class ExtentReader:
 
 
 class FileReader:
-    """Reads an open file from its beginning."""
+    """Reads the first `size` bytes of an open file."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
+        self._left = size
 
     def read(self, size: int, /) -> bytes:
         """See `Readable.read`."""
-        return os.read(self._descriptor, size)
+        if self._left <= 0:
+            return b""
+        piece = os.read(self._descriptor, min(size, self._left))
+        self._left -= len(piece) or self._left
+        return piece
 
 
 def supported() -> bool:

@@ -26,7 +26,7 @@ from activities.errors import (
     StoreError,
     StoreUnavailable,
 )
-from activities.ports.store import RESERVED_PREFIX, ObjectInfo, check_key, check_prefix
+from activities.ports.store import RESERVED_PREFIX, ObjectInfo, check_folder, check_key, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterable, Iterator
@@ -109,6 +109,12 @@ class LocalStore:
         for info in await asyncio.to_thread(lambda: list(self._walk(prefix))):
             yield info
 
+    async def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """See `ObjectStore.list_folders`."""
+        check_folder(prefix)
+        for folder in await asyncio.to_thread(lambda: list(self._folders(prefix))):
+            yield folder
+
     async def delete(self, keys: Iterable[str]) -> None:
         """See `ObjectStore.delete`."""
         paths = [(key, self._path(key)) for key in keys]
@@ -158,6 +164,12 @@ class LocalStore:
             yield from self._walk_folder(
                 self._root.joinpath(*folder.split("/")) if folder else self._root, folder, prefix
             )
+
+    def _folders(self, prefix: str) -> Iterator[str]:
+        with self._errors(prefix), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(self._root / prefix):
+                if entry.is_dir() and prefix + entry.name != RESERVED_PREFIX:
+                    yield f"{prefix}{entry.name}/"
 
     def _walk_folder(self, path: Path, folder: str, prefix: str) -> Iterator[ObjectInfo]:
         try:

@@ -4,16 +4,15 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, cast
 
+import openai
 from openai.types.chat import ChatCompletionMessageParam
 
 from activities.adapters.chat_messages import messages
 from activities.adapters.openai_client import CUT_OFF, FILTERED, Endpoint, Json, as_json, classified, count, objects
 from activities.adapters.openai_errors import Faults
-from activities.adapters.tool_calls import FUNCTION_TOOL, CallIds, check_count, clean, tool_call
-from activities.ports.model import Item, ModelInput, ModelOutput
+from activities.adapters.tool_calls import FUNCTION_TOOL, CallIds, check_count, clean, declared, tool_call
+from activities.ports.model import Item, ModelInput, ModelOutput, ToolSet
 from hibernaut.models import ToolCall, Usage
-
-_TOOLS: Any = [FUNCTION_TOOL]
 
 
 class ChatAdapter:
@@ -38,12 +37,13 @@ class ChatAdapter:
             ContextOverflow: the conversation is longer than the model's window.
         """
         translated = messages(request.items, self._endpoint.developer_role)
-        reader = ChatReader(self._faults, progress)
+        reader = ChatReader(self._faults, progress, request.tools)
+        tools: Any = [*([FUNCTION_TOOL] if request.shell else []), *declared(request.tools)]
         async with classified(self._faults):
             stream = await self._client.chat.completions.create(
                 model=request.model,
                 messages=cast("list[ChatCompletionMessageParam]", translated),
-                tools=_TOOLS,
+                tools=tools or openai.omit,
                 stream=True,
                 stream_options={"include_usage": True},
                 extra_headers={"Idempotency-Key": request.idempotency_key},
@@ -52,7 +52,7 @@ class ChatAdapter:
             async with stream:
                 async for chunk in stream:
                     reader.feed(as_json(chunk))
-            return reader.output(CallIds(request.items, request.idempotency_key))
+            return reader.output(CallIds(request.items, request.idempotency_key, fresh=request.fresh_call_ids))
 
     async def close(self) -> None:
         """Release connections."""
@@ -62,8 +62,9 @@ class ChatAdapter:
 class ChatReader:
     """Collects the chunks of one streamed completion."""
 
-    def __init__(self, faults: Faults, progress: Callable[[str], None]) -> None:
-        """Prepare for one stream."""
+    def __init__(self, faults: Faults, progress: Callable[[str], None], offered: ToolSet | None = None) -> None:
+        """Prepare for one stream; `offered`: the tools beside the shell."""
+        self._offered = offered
         self._faults = faults
         self._progress = progress
         self._id: str | None = None
@@ -75,7 +76,8 @@ class ChatReader:
 
     def feed(self, chunk: Json) -> None:
         """Take the next chunk."""
-        self._id = self._id or chunk.get("id")
+        if not self._id and chunk.get("id"):
+            self._id = clean(str(chunk["id"]))
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
         for choice in objects(chunk.get("choices"))[:1]:
@@ -104,11 +106,12 @@ class ChatReader:
         """The reply.
 
         Raises:
-            ModelUnavailable: the stream ended before the completion did, or the reply cannot be used.
+            ModelUnavailable: the stream ended before the completion did.
+            ReplyUnusable: the reply asks for too many tool calls.
         """
         if self._finish is None:
-            raise self._faults.unavailable("the stream ended before the completion was complete.")
-        check_count(len(self._calls))
+            raise self._faults.unavailable("the stream ended before the completion was complete.", perhaps_paid=True)
+        check_count(len(self._calls), self._tokens())
         text, refusal = clean("".join(self._text)), clean("".join(self._refusal))
         items: list[Item] = []
         if text or refusal:
@@ -122,7 +125,7 @@ class ChatReader:
                 "arguments": "".join(raw["arguments"]),
                 "status": "completed",
             }
-            call = tool_call(item)
+            call = tool_call(item, self._offered)
             items.append(clean(item))
             if call is not None:
                 calls.append(self._noted(call))
@@ -166,4 +169,5 @@ class ChatReader:
             input_tokens=asked,
             output_tokens=spent,
             total_tokens=count(self._usage.get("total_tokens")) or asked + spent,
+            cached_input_tokens=count(as_json(self._usage.get("prompt_tokens_details")).get("cached_tokens")),
         )

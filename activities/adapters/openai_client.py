@@ -19,6 +19,7 @@ FILTERED = "[hibernaut] The answer stops here: the provider's content filter end
 _NO_KEY = "no-key"
 _CONNECT_S = 10.0
 _DRAIN_S = 0.2
+_MOST_TOKENS = 10**9
 
 Json = dict[str, Any]
 
@@ -105,5 +106,7 @@ def objects(value: object) -> list[Json]:
 
 
 def count(value: object) -> int:
-    """A token count; 0 when it is none."""
-    return value if isinstance(value, int) and value > 0 else 0
+    """A token count; 0 when it is none, or none that can be: numbers of thousands of digits cannot even be written."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0

@@ -5,9 +5,12 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
+import httpx2
 import openai
 
 from activities.errors import ContextOverflow, ModelError, ModelRejected, ModelUnavailable
+from activities.unanswered import ReplyUnusable
+from hibernaut.models import Usage
 
 _REDACTED = "[redacted]"
 _MAX_MESSAGE = 500
@@ -16,6 +19,9 @@ _MIN_SECRET = 6
 
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 _SERVER_ERROR = 500
+_STATUS = re.compile(r"[1-9][0-9]{2}")
+_GATEWAY_TIMEOUT = frozenset({504, 524})
+"""A proxy waited no longer; the model behind it may go on."""
 _TOO_LARGE = 413
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "context_window_exceeded", "string_above_max_length"})
 _OVERFLOW_TEXT = re.compile(
@@ -44,18 +50,28 @@ class Faults:
         self._secrets = sorted((text for text in secrets if len(text) >= _MIN_SECRET), key=len, reverse=True)
 
     def scrub(self, text: str) -> str:
-        """The text without secrets, shortened."""
+        """The text without secrets, shortened, and without what no failure can be recorded with."""
         for secret in self._secrets:
             text = text.replace(secret, _REDACTED)
+        text = text.encode(errors="replace").decode()
         return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
 
-    def unavailable(self, what: str, *, retry_after: float | None = None) -> ModelUnavailable:
-        """An error that is worth a retry."""
-        return ModelUnavailable(f"Model provider {self._provider!r}: {self.scrub(what)}", retry_after=retry_after)
+    def unavailable(
+        self, what: str, *, retry_after: float | None = None, perhaps_paid: bool = False
+    ) -> ModelUnavailable:
+        """An error that is worth a retry; `perhaps_paid`: the provider may have begun to answer."""
+        told = f"Model provider {self._provider!r}: {self.scrub(what)}"
+        return ModelUnavailable(told, retry_after=retry_after, perhaps_paid=perhaps_paid)
 
-    def rejected(self, what: str) -> ModelRejected:
+    def unusable(self, what: str, usage: Usage) -> ReplyUnusable:
+        """A whole reply that cannot be taken, and what it has cost."""
+        return ReplyUnusable(f"Model provider {self._provider!r}: {self.scrub(what)}", usage=usage)
+
+    def rejected(self, what: str, *, perhaps_paid: bool = False) -> ModelRejected:
         """An error that is not."""
-        return ModelRejected(f"Model provider {self._provider!r}: {self.scrub(what)}")
+        error = ModelRejected(f"Model provider {self._provider!r}: {self.scrub(what)}")
+        error.perhaps_paid = perhaps_paid
+        return error
 
     def overflow(self, what: str) -> ContextOverflow:
         """The conversation is too long."""
@@ -68,37 +84,42 @@ class Faults:
             case ModelError():
                 return error
             case openai.APITimeoutError():
-                return self.unavailable("no answer within the time limit (timeout_s).")
+                return self.unavailable("no answer within the time limit (timeout_s).", perhaps_paid=_sent(error))
             case openai.APIStatusError():
                 return self._of_status(error)
             case openai.APIConnectionError():
-                return self.unavailable(f"cannot be reached, or broke the connection: {error.__cause__ or error}.")
+                what = f"cannot be reached, or broke the connection: {error.__cause__ or error}."
+                return self.unavailable(what, perhaps_paid=_sent(error))
             case openai.APIResponseValidationError():
-                return self.unavailable("the answer is not what the API defines.")
+                return self.unavailable("the answer is not what the API defines.", perhaps_paid=True)
             case openai.APIError():
                 return self.told(error.code, error.message)
             case ValueError() | RecursionError() | TypeError() | AttributeError():
-                return self.unavailable(f"the stream is malformed ({type(error).__name__}).")
+                return self.unavailable(f"the stream is malformed ({type(error).__name__}).", perhaps_paid=True)
             case _:
-                return self.unavailable(f"{type(error).__name__}: {error}")
+                return self.unavailable(f"{type(error).__name__}: {error}", perhaps_paid=True)
 
-    def told(self, code: str | None, message: str) -> ModelError:
+    def told(self, code: object, message: str) -> ModelError:
         """Our error for one that the provider told within a stream or a response object."""
-        code = code or ""
-        if code.isdigit():
-            return self._classify(int(code), "", message, None)
+        code = str(code or "")
+        # It had begun to answer: what it had written by then may be on the bill.
+        if _STATUS.fullmatch(code):
+            error = self._classify(int(code), "", message, None)
+            error.perhaps_paid = not isinstance(error, ContextOverflow)
+            return error
         if code in _OVERFLOW_CODES or _OVERFLOW_TEXT.search(message):
             return self.overflow(message)
         if code in _NO_MONEY or _REFUSED_CODES.match(code):
-            return self.rejected(f"{message} (code {code})")
-        return self.unavailable(f"{message} (code {code or 'none'})")
+            return self.rejected(f"{message} (code {code})", perhaps_paid=code not in _NO_MONEY)
+        return self.unavailable(f"{message} (code {code or 'none'})", perhaps_paid=True)
 
     def _of_status(self, error: openai.APIStatusError) -> ModelError:
         headers = error.response.headers
         advice = headers.get("x-should-retry")
         classified = self._classify(error.status_code, error.code or "", error.message, retry_after(headers))
         if advice == "false" and isinstance(classified, ModelUnavailable):
-            return self.rejected(f"HTTP {error.status_code}, and says that a retry is of no use: {error.message}")
+            what = f"HTTP {error.status_code}, and says that a retry is of no use: {error.message}"
+            return self.rejected(what, perhaps_paid=classified.perhaps_paid)
         return classified
 
     def _classify(self, status: int, code: str, message: str, wait: float | None) -> ModelError:
@@ -106,7 +127,7 @@ class Faults:
         if code in _NO_MONEY:
             return self.rejected(f"{what} Check the account's plan and billing.")
         if status >= _SERVER_ERROR or status in _RETRYABLE_STATUS:
-            return self.unavailable(what, retry_after=wait)
+            return self.unavailable(what, retry_after=wait, perhaps_paid=status in _GATEWAY_TIMEOUT)
         if status == _TOO_LARGE or code in _OVERFLOW_CODES or _OVERFLOW_TEXT.search(message):
             return self.overflow(what)
         return self.rejected(f"{what}{_ADVICE.get(status, '')}")
@@ -140,3 +161,8 @@ def _until(text: str) -> float | None:
     except ValueError:
         return None
     return max(0.0, when.timestamp() - time.time())
+
+
+def _sent(error: openai.APIConnectionError) -> bool:
+    """Whether there was a connection to send the request over, however it ended."""
+    return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)

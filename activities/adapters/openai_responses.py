@@ -18,8 +18,8 @@ from activities.adapters.openai_client import (
     objects,
 )
 from activities.adapters.openai_errors import Faults
-from activities.adapters.tool_calls import CallIds, check_count, clean, tool_call
-from activities.ports.model import Item, ModelInput, ModelOutput
+from activities.adapters.tool_calls import CallIds, check_count, clean, declared, tool_call
+from activities.ports.model import Item, ModelInput, ModelOutput, ToolSet
 from hibernaut.models import ToolCall, Usage
 
 _SHELL_TOOL: Any = {"type": "shell", "environment": {"type": "local"}}
@@ -68,7 +68,7 @@ class ResponsesAdapter:
                 if not reasoning or not any(sign in f"{error.code} {error.message}" for sign in _STALE_REASONING):
                     raise
                 reader = await self._stream(request, progress, reasoning=False)
-            return reader.output(CallIds(request.items, request.idempotency_key))
+            return reader.output(CallIds(request.items, request.idempotency_key, fresh=request.fresh_call_ids))
 
     async def close(self) -> None:
         """Release connections."""
@@ -77,11 +77,12 @@ class ResponsesAdapter:
     async def _stream(
         self, request: ModelInput, progress: Callable[[str], None], *, reasoning: bool
     ) -> "ResponsesReader":
-        reader = ResponsesReader(self._faults, progress)
+        reader = ResponsesReader(self._faults, progress, request.tools)
+        tools: Any = [*([_SHELL_TOOL] if request.shell else []), *declared(request.tools, flat=True)]
         stream = await self._client.responses.create(
             model=request.model,
             input=cast("ResponseInputParam", outgoing(request.items, reasoning=reasoning)),
-            tools=[_SHELL_TOOL],
+            tools=tools or openai.omit,
             store=False,
             stream=True,
             include=["reasoning.encrypted_content"] if self._endpoint.encrypted_reasoning else openai.omit,
@@ -100,8 +101,9 @@ class ResponsesAdapter:
 class ResponsesReader:
     """Collects the events of one streamed response. Events are told apart by `type`, never by class."""
 
-    def __init__(self, faults: Faults, progress: Callable[[str], None]) -> None:
-        """Prepare for one stream."""
+    def __init__(self, faults: Faults, progress: Callable[[str], None], offered: ToolSet | None = None) -> None:
+        """Prepare for one stream; `offered`: the tools beside the shell."""
+        self._offered = offered
         self._faults = faults
         self._progress = progress
         self._items: dict[int, Json] = {}
@@ -140,13 +142,17 @@ class ResponsesReader:
         """The reply.
 
         Raises:
-            ModelUnavailable: the stream ended before the response did, or the reply cannot be used.
+            ModelUnavailable: the stream ended before the response did.
+            ReplyUnusable: the reply asks for too many tool calls, or for a tool that was not offered.
         """
         if self._response is None:
-            raise self._faults.unavailable("the stream ended before the response was complete.")
+            raise self._faults.unavailable("the stream ended before the response was complete.", perhaps_paid=True)
         # The items that were streamed one by one are whole; those of the last event may lack reasoning content.
         found = {**dict(enumerate(objects(self._response.get("output")))), **self._items}
-        check_count(sum(item.get("type") in _CALLS for item in found.values()))
+        usage = _tokens(self._response)
+        check_count(sum(item.get("type") in _CALLS for item in found.values()), usage)
+        for kind in {str(item.get("type")) for item in found.values()} & _NOT_OFFERED:
+            raise self._faults.unusable(f"the model used a tool it was not offered ({kind}).", usage)
         items: list[Item] = []
         calls: list[ToolCall] = []
         for _, raw in sorted(found.items()):
@@ -158,13 +164,11 @@ class ResponsesReader:
 
     def _item(self, raw: Json, call_ids: CallIds) -> tuple[Json, ToolCall | None]:
         kind = str(raw.get("type"))
-        if kind in _NOT_OFFERED:
-            raise self._faults.unavailable(f"the model used a tool it was not offered ({kind}).")
         kept = _KEPT_FIELDS.get(kind)
         item = {name: value for name, value in raw.items() if kept is None or name in kept}
         if kind in _CALLS:
             item["call_id"] = call_ids.take(raw.get("call_id"))
-            call = tool_call(item)
+            call = tool_call(item, self._offered)
             return clean(item), call
         if kind == "message":
             item["content"] = [_part(part) for part in objects(item.get("content"))]
@@ -182,19 +186,24 @@ class ResponsesReader:
             filtered = as_json(response.get("incomplete_details")).get("reason") == "content_filter"
             refusal = refusal or filtered
             text = f"{text}\n\n{FILTERED if filtered else CUT_OFF}".strip()
-        usage = as_json(response.get("usage"))
         return ModelOutput(
             items=items,
             tool_calls=calls,
             text=text,
             refusal=refusal,
-            usage=Usage(
-                input_tokens=count(usage.get("input_tokens")),
-                output_tokens=count(usage.get("output_tokens")),
-                total_tokens=count(usage.get("total_tokens")),
-            ),
-            response_id=str(response["id"]) if response.get("id") else None,
+            usage=_tokens(response),
+            response_id=clean(str(response["id"])) if response.get("id") else None,
         )
+
+
+def _tokens(response: Json) -> Usage:
+    usage = as_json(response.get("usage"))
+    return Usage(
+        input_tokens=count(usage.get("input_tokens")),
+        output_tokens=count(usage.get("output_tokens")),
+        total_tokens=count(usage.get("total_tokens")),
+        cached_input_tokens=count(as_json(usage.get("input_tokens_details")).get("cached_tokens")),
+    )
 
 
 def _part(part: Json) -> Json:

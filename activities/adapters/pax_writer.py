@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from activities.snapshots.entries import ROOT, Entry, Kind
@@ -23,47 +24,33 @@ _TYPES = {
     Kind.FIFO: b"6",
 }
 _LINK = b"1"
+_ZERO_TIME = b"00000000000\0"
 _SECOND = 1_000_000_000
 
 
 def member_header(entry: Entry) -> bytes:
     """Return everything of a member but its content."""
-    size = stored_size(entry)
-    records: list[tuple[bytes, bytes]] = [(b"path", _name(entry)), (b"mtime", _seconds(entry.mtime_ns))]
+    extended = b"".join([b"%d %s=%s\n" % (_record_size(key, value), key, value) for key, value in _records(entry)])
     kind = _LINK if entry.leader else _TYPES[entry.kind]
-    if entry.leader:
-        records.append((b"linkpath", b"./" + entry.leader))
-    elif entry.kind is Kind.SYMLINK:
-        records.append((b"linkpath", entry.target))
-    records += [(b"uid", b"%d" % entry.uid), (b"gid", b"%d" % entry.gid), (b"size", b"%d" % size)]
-    if not entry.leader:
-        records += [(b"SCHILY.xattr." + _quoted(name), value) for name, value in entry.xattrs]
-    sparse = b""
-    if entry.extents is not None:
-        sparse = sparse_map(entry)
-        records += [
-            (b"GNU.sparse.major", b"1"),
-            (b"GNU.sparse.minor", b"0"),
-            (b"GNU.sparse.name", _name(entry)),
-            (b"GNU.sparse.realsize", b"%d" % entry.size),
-        ]
-    extended = b"".join(_record(key, value) for key, value in records)
-    return (
-        _header(b"x", len(extended), 0o644, (0, 0))
-        + _padded(extended)
-        + _header(kind, size, entry.mode, entry.device)
-        + sparse
+    return b"".join(
+        (
+            _extended_header(len(extended)),
+            extended,
+            bytes(-len(extended) % BLOCK),
+            _header(kind, stored_size(entry), entry.mode, entry.device),
+            b"" if entry.extents is None else sparse_map(entry),
+        )
     )
 
 
 def member_size(entry: Entry) -> int:
     """Return the bytes of a whole member."""
+    extended = sum([_record_size(key, value) for key, value in _records(entry)])
     stored = stored_size(entry)
-    sparse = 0 if entry.extents is None else len(sparse_map(entry))
-    return len(member_header(entry)) - sparse + stored + -stored % BLOCK
+    return 2 * BLOCK + extended + -extended % BLOCK + stored + -stored % BLOCK
 
 
-def member(entry: Entry, source: ContentSource) -> Iterator[bytes]:
+def member(entry: Entry, source: ContentSource) -> Iterator[bytes | memoryview]:
     """Yield a whole member."""
     yield member_header(entry)
     if entry.kind is Kind.FILE and not entry.leader:
@@ -113,33 +100,67 @@ def _quoted(name: bytes) -> bytes:
     return name.replace(b"%", b"%25").replace(b"=", b"%3D")
 
 
+def _records(entry: Entry) -> list[tuple[bytes, bytes]]:
+    """Return the records of the extended header."""
+    records: list[tuple[bytes, bytes]] = [(b"path", _name(entry)), (b"mtime", _seconds(entry.mtime_ns))]
+    if entry.leader:
+        records.append((b"linkpath", b"./" + entry.leader))
+    elif entry.kind is Kind.SYMLINK:
+        records.append((b"linkpath", entry.target))
+    records += [(b"uid", b"%d" % entry.uid), (b"gid", b"%d" % entry.gid), (b"size", b"%d" % stored_size(entry))]
+    if entry.xattrs and not entry.leader:
+        records += [(b"SCHILY.xattr." + _quoted(name), value) for name, value in entry.xattrs]
+    if entry.extents is not None:
+        records += [
+            (b"GNU.sparse.major", b"1"),
+            (b"GNU.sparse.minor", b"0"),
+            (b"GNU.sparse.name", _name(entry)),
+            (b"GNU.sparse.realsize", b"%d" % entry.size),
+        ]
+    return records
+
+
 def _record(key: bytes, value: bytes) -> bytes:
+    return b"%d %s=%s\n" % (_record_size(key, value), key, value)
+
+
+def _record_size(key: bytes, value: bytes) -> int:
+    """Return the bytes of a record, in which their number is written itself."""
     length = len(key) + len(value) + 3
+    if length < 98:  # noqa: PLR2004  # two digits
+        return length + 2 if length > 8 else length + 1  # noqa: PLR2004  # one
     total = length + len(str(length))
-    total = length + len(str(total))
-    return b"%d %s=%s\n" % (total, key, value)
+    return length + len(str(total))
 
 
 def _header(kind: bytes, size: int, mode: int, device: tuple[int, int]) -> bytes:
     """Return a block; what does not fit it is in the extended header, which counts."""
-    fields = (
-        b"./hibernaut".ljust(100, b"\0"),
-        _octal(mode, 8),
-        _octal(0, 8),
-        _octal(0, 8),
-        _octal(size if size < 8**11 else 0, 12),
-        _octal(0, 12),
-        b" " * 8,
-        kind,
-        b"x".ljust(100, b"\0") if kind in (_LINK, b"2") else bytes(100),
-        b"ustar\x0000",
-        bytes(64),
-        _octal(device[0], 8),
-        _octal(device[1], 8),
-        bytes(167),
+    before, after, total = _frame(kind, mode, device)
+    digits = _octal(size if size < 8**11 else 0, 12)
+    return b"%s%s%s%06o\0 %s" % (before, digits, _ZERO_TIME, total + sum(digits), after)
+
+
+@lru_cache(maxsize=1024)
+def _extended_header(size: int) -> bytes:
+    return _header(b"x", size, 0o644, (0, 0))
+
+
+@lru_cache(maxsize=1024)
+def _frame(kind: bytes, mode: int, device: tuple[int, int]) -> tuple[bytes, bytes, int]:
+    """Return a block without its size and its sum: what comes before, what comes after, and the sum of both."""
+    before = b"".join((b"./hibernaut".ljust(100, b"\0"), _octal(mode, 8), _octal(0, 8), _octal(0, 8)))
+    after = b"".join(
+        (
+            kind,
+            b"x".ljust(100, b"\0") if kind in (_LINK, b"2") else bytes(100),
+            b"ustar\x0000",
+            bytes(64),
+            _octal(device[0], 8),
+            _octal(device[1], 8),
+            bytes(167),
+        )
     )
-    block = b"".join(fields)
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return before, after, sum(before) + sum(_ZERO_TIME) + sum(b" " * 8) + sum(after)
 
 
 def _octal(number: int, width: int) -> bytes:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError as BotoConnectionError,
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
 )
-from botocore.exceptions import ConnectionError as BotoConnectionError
 from urllib3.exceptions import HTTPError as TransportError
 
 from activities.errors import (

@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from activities.adapters.s3_errors import CONFLICT, TRANSPORT_ERRORS, Place, code_of, translated, was_retried
 from activities.adapters.s3_upload import upload_parts
 from activities.errors import ObjectExists, ObjectNotFound, PreconditionFailed, StoreError
-from activities.ports.store import ObjectInfo, check_key, check_prefix
+from activities.ports.store import ObjectInfo, check_folder, check_key, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -131,19 +131,17 @@ class S3Store:
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """See `ObjectStore.list`."""
-        full = self._prefix + check_prefix(prefix)
-        token: dict[str, Any] = {}
-        while True:
-            page: ListObjectsV2OutputTypeDef = await self._call(
-                prefix, partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=full, **token)
-            )
+        async for page in self._pages(check_prefix(prefix)):
             for item in page.get("Contents", []):
                 key = item.get("Key", "").removeprefix(self._prefix)
                 if "LastModified" in item and not key.endswith("/"):
                     yield ObjectInfo(key, item.get("Size", 0), item.get("ETag", ""), item["LastModified"])
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page.get("NextContinuationToken", "")}
+
+    async def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """See `ObjectStore.list_folders`."""
+        async for page in self._pages(check_folder(prefix), Delimiter="/"):
+            for item in page.get("CommonPrefixes", []):
+                yield item.get("Prefix", "").removeprefix(self._prefix)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """See `ObjectStore.delete`."""
@@ -169,10 +167,25 @@ class S3Store:
             msg = f"The object {key!r} in the {self._place} is gone: read it again and retry."
             raise PreconditionFailed(msg) from None
 
+    async def link(self, key: str, seconds: int, disposition: str) -> str:
+        """See `Linking.link`; made without a request."""
+        params = {"Bucket": self._bucket, "Key": self._prefix + key, "ResponseContentDisposition": disposition}
+        return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+
     async def close(self) -> None:
         """See `ObjectStore.close`."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+
+    async def _pages(self, prefix: str, **options: Any) -> AsyncIterator[ListObjectsV2OutputTypeDef]:  # noqa: ANN401 - boto3's
+        full, token = self._prefix + prefix, dict[str, Any]()
+        request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=full, **options)
+        while True:
+            page: ListObjectsV2OutputTypeDef = await self._call(prefix, partial(request, **token))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page.get("NextContinuationToken", "")}
 
     def _full(self, key: str) -> str:
         return self._prefix + check_key(key)

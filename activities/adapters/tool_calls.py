@@ -8,8 +8,9 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from activities.errors import ModelUnavailable
-from hibernaut.models import ToolCall
+from activities.ports.model import ToolSet
+from activities.unanswered import ReplyUnusable
+from hibernaut.models import ToolCall, Usage
 
 SHELL = "shell"
 """Name of the function tool."""
@@ -68,8 +69,8 @@ FUNCTION_TOOL: Json = {
 }
 
 
-def tool_call(item: Json) -> ToolCall | None:
-    """The tool call in an item of a reply, or None when it is none.
+def tool_call(item: Json, offered: ToolSet | None = None) -> ToolCall | None:
+    """The tool call in an item of a reply, or None when it is none; `offered`: the tools beside the shell.
 
     A call that cannot run has `error` set. The item itself is changed where it could not be sent again otherwise.
     """
@@ -77,7 +78,7 @@ def tool_call(item: Json) -> ToolCall | None:
         case "shell_call":
             return _native_call(item)
         case "function_call":
-            return _function_call(item)
+            return _function_call(item, offered)
         case _:
             return None
 
@@ -99,19 +100,22 @@ class CallIds:
     Some providers count from zero in every reply, or give none.
     """
 
-    def __init__(self, history: Iterable[Mapping[str, Any]], seed: str) -> None:
+    def __init__(self, history: Iterable[Mapping[str, Any]], seed: str, *, fresh: bool = False) -> None:
         """Prepare for a reply to a conversation.
 
         Args:
             history: the items of the conversation so far.
             seed: what fresh ids are derived from; the same on a retry.
+            fresh: whether to keep none of those given.
         """
+        self._fresh = fresh
         self._taken = {str(item["call_id"]) for item in history if item.get("call_id")}
         self._seed = seed
 
     def take(self, given: object) -> str:
         """The id given, or a fresh one when it is missing, taken or unfit."""
-        call_id = given if isinstance(given, str) and _CALL_ID.fullmatch(given) else ""
+        fit = isinstance(given, str) and not self._fresh and _CALL_ID.fullmatch(given)
+        call_id = given if isinstance(given, str) and fit else ""
         number = len(self._taken)
         while not call_id or call_id in self._taken:
             digest = hashlib.sha256(f"{self._seed}\0{number}".encode()).hexdigest()
@@ -120,15 +124,15 @@ class CallIds:
         return call_id
 
 
-def check_count(calls: int) -> None:
-    """Refuse a reply with more calls than a history can bear.
+def check_count(calls: int, usage: Usage) -> None:
+    """Refuse a reply with more calls than a history can bear; `usage`: what it has cost.
 
     Raises:
-        ModelUnavailable: there are too many; another attempt may do better.
+        ReplyUnusable: there are too many; another attempt may do better.
     """
     if calls > MAX_CALLS:
         msg = f"The model asked for {calls} tool calls in one reply; at most {MAX_CALLS} are accepted."
-        raise ModelUnavailable(msg)
+        raise ReplyUnusable(msg, usage=usage)
 
 
 def _native_call(item: Json) -> ToolCall:
@@ -154,16 +158,41 @@ def _sendable(fields: Json) -> bool:
     return texts and all(value is None or type(value) is int for value in limits)
 
 
-def _function_call(item: Json) -> ToolCall:
+def _function_call(item: Json, offered: ToolSet | None) -> ToolCall:
     call_id, name, raw = str(item["call_id"]), str(item.get("name", "")), item.get("arguments")
     item["arguments"] = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
     if not _FUNCTION_NAME.fullmatch(name):
         item["name"] = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "unnamed"
     if name != SHELL:
-        error = f"There is no tool named {name[:100]!r}. The only tool is {SHELL!r}, with arguments {_EXPECTED}."
-        return ToolCall(call_id=call_id, kind="function_call", error=error)
+        return _other_call(call_id, name, item["arguments"], offered)
     arguments, error = _checked(lambda: FunctionArguments.model_validate_json(item["arguments"]))
     return _call(call_id, "function_call", arguments, error, None)
+
+
+def declared(offered: ToolSet | None, *, flat: bool = False) -> list[Json]:
+    """The tools beside the shell as a wire declares them: Chat Completions, or `flat` as Responses."""
+    tools = [*offered.declarations()] if offered is not None else []
+    return [{"type": "function", "strict": False, **tool["function"]} for tool in tools] if flat else tools
+
+
+def _other_call(call_id: str, name: str, arguments: str, offered: ToolSet | None) -> ToolCall:
+    names = offered.names if offered is not None else ()
+    if offered is None or name not in names:
+        others = f" and {', '.join(names)}" if names else ""
+        error = f"There is no tool named {name[:100]!r}. There is {SHELL!r}, with arguments {_EXPECTED}{others}."
+        return ToolCall(call_id=call_id, kind="function_call", error=error)
+    try:
+        valid = clean(offered.checked(name, arguments))
+        return ToolCall(call_id=call_id, kind="function_call", tool=name, arguments=valid)
+    except (ValueError, RecursionError) as error:
+        told = f"The arguments of the tool {name} are invalid ({error})."
+        return ToolCall(call_id=call_id, kind="function_call", tool=name, error=told)
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = ".".join(str(step) for step in first["loc"]) or "arguments"
+    return f"{field}: {first['msg'][:300]}"
 
 
 def _call(call_id: str, kind: str, arguments: ShellArguments | None, error: str | None, echo: int | None) -> ToolCall:
@@ -183,12 +212,7 @@ def _checked(parse: Any) -> tuple[ShellArguments | None, str | None]:  # noqa: A
     try:
         arguments = cast("ShellArguments", parse())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(step) for step in first["loc"]) or "arguments"
-        return (
-            None,
-            f"The arguments of the shell tool are invalid ({field}: {first['msg'][:300]}). Expected: {_EXPECTED}.",
-        )
+        return None, f"The arguments of the shell tool are invalid ({_first_fault(error)}). Expected: {_EXPECTED}."
     for index, command in enumerate(arguments.commands):
         if "\0" in command:
             return (

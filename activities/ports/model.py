@@ -10,6 +10,27 @@ Item = Mapping[str, Any]
 """One conversation item as JSON, in the OpenAI Responses format: the canonical form kept in the transcript."""
 
 
+class ToolSet(Protocol):
+    """What is offered beside the shell."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Their names."""
+        ...
+
+    def declarations(self) -> Sequence[dict[str, Any]]:
+        """The tools as the Chat Completions wire declares them."""
+        ...
+
+    def checked(self, name: str, arguments: str) -> dict[str, Any]:
+        """The arguments of a call of one of them.
+
+        Raises:
+            ValueError: they do not fit; the message is for the model.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInput:
     """What a model is asked."""
@@ -19,6 +40,11 @@ class ModelInput:
     """The whole conversation: instructions and notes as developer messages, then everything said and done."""
     idempotency_key: str
     """The same on every retry of one step."""
+    tools: ToolSet | None = None
+    shell: bool = True
+    """Whether the shell is offered; without any tool the model can only answer."""
+    fresh_call_ids: bool = False
+    """Whether no call keeps the id that the model gave it: earlier ones, which it must not repeat, are out of sight."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """The snapshot port: a durable, verified copy of what a sandbox changed over its image.
 
-A snapshot's reference is the key of its manifest. Every error is a `SnapshotError`, a `StoreError` or a `SandboxError`.
+A snapshot's reference is the key of its manifest. What prunes, collects and verifies snapshots is the port `Upkeep` of
+`upkeep.py`, with its models `Retention`, `PruneReport`, `CollectReport` and `VerifyReport`. Every error is a
+`SnapshotError`, a `StoreError` or a `SandboxError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +20,21 @@ CaptureKind = Literal["host", "api"]
 
 Progress = Callable[[str], None]
 """Told what goes on, about once a second, on the event loop."""
+
+
+class TakeOptions(BaseModel):
+    """How a snapshot is taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    compression: int = 1
+    """The zstd level of what is newly stored."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of absolute paths that are left out; see `SnapshotSpec.exclude`."""
+    max_bytes: int | None = None
+    """Limit of the content of the whole delta, uncompressed."""
+    thorough: bool = False
+    """Look at every path even where a proof says that nothing ran: the last snapshot before a container is given up."""
 
 
 class SnapshotInfo(BaseModel):
@@ -78,6 +96,21 @@ class DeletedSnapshots(BaseModel):
     manifests: int
     packs: int
     bytes: int
+    shared: bool = False
+    """Other agents may use its packs: they are left to the collection, and so is the marker that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchStart:
+    """Where the branch begins that a snapshot is of."""
+
+    first: int = 0
+    """Number of its first snapshot; 0: all of the agent are of it."""
+    base: str | None = None
+    """The snapshot that it began with."""
+
+
+WHOLE_LIFE = BranchStart()
 
 
 class SnapshotEngine(Protocol):
@@ -104,6 +137,7 @@ class SnapshotEngine(Protocol):
         number: int,
         parent: str | None,
         progress: Progress,
+        options: TakeOptions | None = None,
     ) -> SnapshotInfo:
         """Make the container's changes durable as snapshot `number`, building on `parent`.
 
@@ -115,19 +149,38 @@ class SnapshotEngine(Protocol):
         """
         ...
 
+    def prefetch(self, ref: str) -> None:
+        """Start to fetch a snapshot in the background: one that is about to be restored, once its container is there.
+
+        A fault shows when it is restored. What nobody restores within some minutes is dropped.
+        """
+        ...
+
+    def drop_prefetched(self, ref: str) -> None:
+        """Give up what `prefetch` began, with its memory: there will be no container to restore it into."""
+        ...
+
     async def restore(
-        self, container_id: str, *, agent_uid: str, generation: int, ref: str, progress: Progress
+        self,
+        container_id: str,
+        *,
+        agent_uid: str,
+        generation: int,
+        ref: str,
+        progress: Progress,
+        branch: BranchStart = WHOLE_LIFE,
     ) -> RestoreInfo:
         """Bring a fresh, running container of the same image to a snapshot; the same call again is harmless.
 
-        A damaged snapshot is passed over for the one before it; the container is touched only once all that is needed
-        was fetched and verified.
+        A damaged snapshot is passed over for the one before it on the same branch. Nothing is written that was not
+        verified; of a large snapshot some may be written when the rest proves damaged.
 
         Raises:
             SnapshotNotFound: There is no such snapshot, nor one before it.
             SnapshotDamaged: It and all before it are damaged.
             ImageMismatch: The container is of another image.
-            SandboxNotFresh: An earlier attempt began with another snapshot: use a new container.
+            SandboxNotFresh: Another snapshot was begun in the container, or this one, and it proved damaged: use a new
+                container.
             PathEscape: The manifest was tampered with.
         """
         ...
@@ -149,6 +202,29 @@ class SnapshotEngine(Protocol):
         """
         ...
 
+    async def fork(self, ref: str, *, agent_uid: str, generation: int) -> SnapshotInfo:
+        """Make a snapshot of another agent the first one of this new agent; again returns the same.
+
+        What the new snapshot needs is kept from the moment this returns, whatever becomes of the other agent. It costs
+        no packs.
+
+        Raises:
+            SnapshotNotFound: There is no such snapshot, or no longer.
+            SnapshotDamaged: It cannot be read.
+            SnapshotConflict: The new agent has a first snapshot already, or it is the same agent.
+            SnapshotFenced: A later generation of the new agent has taken over.
+        """
+        ...
+
+    async def rest(self, ref: str, *, agent_uid: str, generation: int) -> None:
+        """Note that an agent goes on from this snapshot of its own, though it has newer ones: so it is kept.
+
+        Raises:
+            SnapshotNotFound: There is no such snapshot, or no longer.
+            SnapshotFenced: A later generation of the agent has taken over.
+        """
+        ...
+
     async def delete_agent(self, agent_uid: str) -> DeletedSnapshots:
-        """Delete every snapshot of an agent."""
+        """Delete every snapshot of an agent; packs that other agents may use are left to the collection."""
         ...

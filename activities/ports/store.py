@@ -13,7 +13,7 @@ store that cannot be used, and `InvalidKey` for a key that breaks the rule above
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from activities.errors import InvalidKey
 
@@ -78,6 +78,14 @@ class ObjectStore(Protocol):
         """Yield every object whose key starts with `prefix`, in the byte order of the keys."""
         ...
 
+    def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the folders directly below a prefix that is empty or ends in `/`, as prefixes, in any order.
+
+        It costs by what it yields and by the objects directly below the prefix, not by what the folders hold. A folder
+        whose last object was just deleted may be among them.
+        """
+        ...
+
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a key without an object is no error."""
         ...
@@ -118,6 +126,14 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_folder(prefix: str) -> str:
+    """Return the prefix of a folder, empty or ending in `/`, else raise `InvalidKey`."""
+    if prefix and not prefix.endswith("/"):
+        msg = f"The prefix {prefix[:_SHOWN]!a} is no folder's: it must end in '/'."
+        raise InvalidKey(msg)
+    return check_prefix(prefix)
+
+
 def _fault(key: str) -> str | None:
     try:
         raw = key.encode()
@@ -135,3 +151,15 @@ def _fault(key: str) -> str | None:
     if key.startswith(RESERVED_PREFIX):
         return f"names starting with {RESERVED_PREFIX} are reserved"
     return None
+
+
+@runtime_checkable
+class Linking(Protocol):
+    """A store that makes links for whoever has no credentials; not every store does."""
+
+    async def link(self, key: str, seconds: int, disposition: str) -> str:
+        """A URL with which anyone can read an object for so many seconds.
+
+        The answer to it bears `disposition` as its Content-Disposition.
+        """
+        ...

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from activities.snapshots.scope import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from activities.ports.snapshots import CaptureKind
     from activities.snapshots.entries import Entry
-    from activities.snapshots.packs import PackWriter
+    from activities.snapshots.packs import Location, PackWriter
+    from activities.snapshots.scope import Scope
     from activities.snapshots.state import Index, Scan, Signature
 
 
@@ -43,8 +46,8 @@ class Control:
 class ContentSource(Protocol):
     """Gives back the verified content of entries."""
 
-    def content(self, entry: Entry) -> Iterator[bytes]:
-        """Yield the data of a file, holes left out, in order."""
+    def content(self, entry: Entry) -> Iterator[bytes | memoryview]:
+        """Yield the data of a file, holes left out, in order; may be called by several threads."""
         ...
 
     def in_order(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -52,8 +55,32 @@ class ContentSource(Protocol):
         ...
 
 
+class Piece(NamedTuple):
+    """One frame of a pack, verified as far as it is wanted."""
+
+    frame: tuple[str, int, int, int]
+    """Pack, offset, stored bytes, plain bytes."""
+    stored: bytes
+    content: bytes
+    chunks: Mapping[bytes, Location]
+    """Where the chunks that are wanted lie in the content."""
+
+
+class PieceSource(Protocol):
+    """Gives back verified content as it comes."""
+
+    @property
+    def chunks(self) -> Mapping[bytes, Location]:
+        """Where chunks lie, and how long they are: of what is wanted, and maybe of others."""
+        ...
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield what is wanted, each frame once among all threads that call this."""
+        ...
+
+
 class Capture(Protocol):
-    """Reads and writes one running container's files."""
+    """Reads one running container's files; it writes them in one of the two ways below."""
 
     kind: CaptureKind
     image_id: str
@@ -69,18 +96,72 @@ class Capture(Protocol):
         """Take up what `prepare` returned; called first of all when another process prepared the container."""
         ...
 
-    def take(self, index: Index, writer: PackWriter, control: Control) -> Scan:
-        """Read what differs from the image; what the index knows unchanged is not read but handed back as it is."""
+    def take(
+        self,
+        index: Index,
+        writer: PackWriter,
+        control: Control,
+        *,
+        thorough: bool = False,
+        scope: Scope = EVERYTHING,
+    ) -> Scan:
+        """Read what differs from the image; what the index knows unchanged is not read but handed back as it is.
+
+        Args:
+            index: What is known of the files.
+            writer: Takes the content of what is read.
+            control: Told what goes on.
+            thorough: Every path is looked at, whatever proof there is that nothing ran.
+            scope: What belongs to a snapshot. A directory that is left out has its own entry, never an opaque one.
+
+        Raises:
+            SnapshotTooLarge: There is more than the scope allows; nothing was read then.
+        """
         ...
 
     def in_image(self, paths: Iterable[bytes]) -> Mapping[bytes, bool]:
         """Tell which paths the image has; of use for counting alone."""
         ...
 
+    def written(self, entries: Mapping[bytes, Entry], control: Control) -> set[bytes]:
+        """Return the files that an earlier restore of these very entries has finished; none, where that is unknown."""
+        ...
+
+
+@runtime_checkable
+class RestoresInOrder(Protocol):
+    """A capture that asks for the content of one file after the other."""
+
     def restore(
-        self, entries: Mapping[bytes, Entry], source: ContentSource, control: Control
+        self,
+        entries: Mapping[bytes, Entry],
+        source: ContentSource,
+        control: Control,
+        done: Container[bytes] = (),
     ) -> dict[bytes, Signature]:
-        """Bring the container's files to these entries, which were checked; return what their paths look like now."""
+        """Bring the container's files to these entries, which were checked; return what their paths look like now.
+
+        `done`: files that are not written again.
+        """
+        ...
+
+
+@runtime_checkable
+class RestoresPieces(Protocol):
+    """A capture that writes content as it comes."""
+
+    def restore_pieces(
+        self,
+        entries: Mapping[bytes, Entry],
+        source: PieceSource,
+        control: Control,
+        done: Container[bytes] = (),
+    ) -> dict[bytes, Signature]:
+        """See `RestoresInOrder.restore`.
+
+        Raises:
+            SnapshotDamaged: Content that came proved damaged; some of the files are written.
+        """
         ...
 
 

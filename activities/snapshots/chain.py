@@ -9,12 +9,15 @@ from activities.errors import ObjectNotFound, SnapshotDamaged, SnapshotNotFound
 from activities.snapshots import layout
 from activities.snapshots.entries import check_tree
 from activities.snapshots.manifest import Manifest, bytes_of, chunk_lengths, decode, read_entries
-from activities.snapshots.packs import Location
-from activities.snapshots.state import EMPTY, State
+from activities.snapshots.sealing import PLAIN
+from activities.snapshots.state import EMPTY, State, totals_of
+from activities.snapshots.tables import locations
 
 if TYPE_CHECKING:
     from activities.ports.store import ObjectStore
     from activities.snapshots.entries import Entry
+    from activities.snapshots.packs import Location
+    from activities.snapshots.sealing import Sealer
 
 FULL_EVERY = 20
 """A chain has at most this many delta manifests above its full one."""
@@ -24,8 +27,9 @@ _LONGEST = 4 * FULL_EVERY
 class ChainReader:
     """Reads one snapshot; counts the requests it makes."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, sealer: Sealer = PLAIN) -> None:
         self._store = store
+        self.sealer = sealer
         self.requests = 0
 
     async def manifest(self, ref: str) -> tuple[Manifest, str]:
@@ -34,6 +38,7 @@ class ChainReader:
         Raises:
             SnapshotNotFound: There is none.
             SnapshotDamaged: It cannot be read, or is that of another snapshot.
+            SnapshotSealed: It is sealed with a key that is not known here.
         """
         uid, number = layout.parse_ref(ref)
         self.requests += 1
@@ -42,7 +47,7 @@ class ChainReader:
         except ObjectNotFound:
             msg = f"There is no snapshot {ref} in the store."
             raise SnapshotNotFound(msg) from None
-        found, digest = await asyncio.to_thread(decode, data, ref)
+        found, digest = await asyncio.to_thread(decode, data, ref, self.sealer)
         if (found.agent_uid, found.number) != (uid, number):
             msg = f"The manifest {ref} is that of snapshot {found.number} of agent {found.agent_uid}."
             raise SnapshotDamaged(msg)
@@ -76,15 +81,19 @@ class ChainReader:
         return await asyncio.to_thread(_assemble, ref, chain)
 
     async def before(self, ref: str) -> str | None:
-        """Return the reference of the snapshot before a damaged one: its parent, or the next lower number."""
+        """Return the reference of the snapshot before a damaged one: its parent, or the next lower number.
+
+        Of a fork's first snapshot there is none: those of the agent that it was forked from are earlier steps of
+        another, of which its own conversation knows nothing.
+        """
+        uid, _ = layout.parse_ref(ref)
         try:
             found, _ = await self.manifest(ref)
         except (SnapshotDamaged, SnapshotNotFound):
-            uid, _ = layout.parse_ref(ref)
             self.requests += 1
             lower = [info.key async for info in self._store.list(layout.manifests_prefix(uid)) if info.key < ref]
             return lower[-1] if lower else None
-        return found.parent
+        return found.parent if found.parent is not None and layout.parse_ref(found.parent)[0] == uid else None
 
 
 def _assemble(ref: str, chain: list[tuple[Manifest, str]]) -> State:
@@ -94,7 +103,7 @@ def _assemble(ref: str, chain: list[tuple[Manifest, str]]) -> State:
         for path in found.removed:
             entries.pop(bytes_of(path), None)
         entries.update(read_entries(found.entries))
-        chunks.update(_locations(found))
+        chunks.update(locations(found))
     top, digest = chain[0]
     check_tree(entries, chunk_lengths(chunks))
     return State(
@@ -106,23 +115,5 @@ def _assemble(ref: str, chain: list[tuple[Manifest, str]]) -> State:
         entries=entries,
         chunks=chunks,
         parent=top.parent,
+        totals=totals_of(entries.values()),
     )
-
-
-def _locations(found: Manifest) -> dict[bytes, Location]:
-    """Resolve a manifest's tables."""
-    if not all(layout.is_pack_key(key) for key in found.packs):
-        msg = "A manifest names a pack that is none."
-        raise SnapshotDamaged(msg)
-    chunks: dict[bytes, Location] = {}
-    try:
-        for digest, number, start, length in found.chunks:
-            pack, offset, stored, plain = found.frames[number]
-            if start + length > plain:
-                msg = "A manifest places a chunk beyond its frame."
-                raise SnapshotDamaged(msg)
-            chunks[bytes.fromhex(digest)] = Location(found.packs[pack], offset, stored, plain, start, length)
-    except IndexError:
-        msg = "A manifest names a frame or a pack that it does not list."
-        raise SnapshotDamaged(msg) from None
-    return chunks

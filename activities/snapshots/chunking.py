@@ -29,7 +29,7 @@ class Readable(Protocol):
         ...
 
 
-def digest_of(data: bytes) -> bytes:
+def digest_of(data: bytes | memoryview) -> bytes:
     """Return the name of a chunk: the BLAKE3 digest of its bytes."""
     return blake3(data).digest()
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from activities.errors import SnapshotConflict
 from activities.ports.snapshots import SnapshotInfo
-from activities.snapshots import layout
-from activities.snapshots import state as states
+from activities.snapshots import layout, state as states
 from activities.snapshots.chain import FULL_EVERY, ChainReader
-from activities.snapshots.entries import Kind
 from activities.snapshots.manifest import Manifest, Statistics, encode, text_of, write_entry
+from activities.snapshots.tables import Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+    from datetime import datetime
 
     from activities.snapshots.capture import Capture
-    from activities.snapshots.entries import Entry
     from activities.snapshots.packs import Location
+    from activities.snapshots.sealing import Sealer
     from activities.snapshots.state import Difference, Scan, State
 
 
@@ -36,6 +35,17 @@ class Name(NamedTuple):
     def ref(self) -> str:
         """The key of the manifest."""
         return layout.manifest_key(self.agent_uid, self.number)
+
+
+class Stored(NamedTuple):
+    """What was stored for a snapshot before its manifest."""
+
+    chunks: Mapping[bytes, Location]
+    """Those that the parent does not have, borrowed ones included."""
+    bytes: int
+    """Of packs written."""
+    sealer: Sealer
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +66,14 @@ def build(
     before: State,
     scan: Scan,
     difference: Difference,
-    new: Mapping[bytes, Location],
-    stored_bytes: int,
+    stored: Stored,
     capture: Capture,
     name: Name,
+    clock: float,
 ) -> Built:
     """Build the manifest of what a scan found: a delta where that is right and pays, else a full one."""
     entries = scan.entries
-    chunks = {**before.chunks, **new}
+    chunks = {**before.chunks, **stored.chunks}
     full = (
         before.ref is None
         or before.ref != name.parent
@@ -71,13 +81,15 @@ def build(
         or 2 * len(difference.changed) > len(entries)
     )
     unknown = [path for path in difference.changed if path not in before.entries]
+    totals = states.totals_after(before, difference)
     counted = states.counts(before.entries, difference, capture.in_image(unknown))
     if full:
         live = {digest for entry in entries.values() for digest in entry.chunks}
         chunks = {digest: location for digest, location in chunks.items() if digest in live}
-    tables = _Tables(chunks if full else new)
+    tables = Tables(chunks if full else stored.chunks)
     written = entries if full else difference.changed
-    manifest = Manifest(
+    # Checked when it is read: here every field is our own.
+    manifest = Manifest.model_construct(
         agent_uid=name.agent_uid,
         generation=name.generation,
         number=name.number,
@@ -87,7 +99,7 @@ def build(
         depth=0 if full else before.depth + 1,
         image=capture.image_id,
         capture=capture.kind,
-        created=datetime.now(UTC).isoformat(),
+        created=stored.now.isoformat(),
         packs=tables.packs,
         frames=tables.frames,
         chunks=tables.chunks,
@@ -98,12 +110,13 @@ def build(
             changed=counted.changed,
             deleted=counted.deleted,
             skipped=scan.skipped,
-            files_total=_files(entries.values()),
-            bytes_total=_bytes(entries.values()),
-            packs_stored=stored_bytes,
+            files_total=totals.files,
+            bytes_total=totals.bytes,
+            packs_stored=stored.bytes,
+            duration_ms=_since(clock),
         ),
     )
-    data, digest = encode(manifest)
+    data, digest = encode(manifest, stored.sealer)
     state = replace(
         before,
         ref=name.ref,
@@ -114,24 +127,73 @@ def build(
         entries=entries,
         chunks=chunks,
         parent=name.parent,
+        totals=totals,
     )
     return Built(manifest=manifest, data=data, state=state)
 
 
-async def existing(chain: ChainReader, ref: str, generation: int, parent: str | None, clock: float) -> SnapshotInfo:
-    """Return the snapshot that an earlier attempt of the same call wrote.
+def build_fork(source: State, top: Manifest, stored: Stored, name: Name, clock: float) -> Built:
+    """Build the manifest of an agent's first snapshot, which is one of another agent.
+
+    Args:
+        source: What is forked.
+        top: Its manifest.
+        stored: Where its chunks lie.
+        name: Of the new snapshot.
+        clock: When the call began.
+    """
+    tables = Tables(stored.chunks)
+    numbers = top.statistics.model_copy(
+        update={
+            "added": 0,
+            "changed": 0,
+            "deleted": 0,
+            "packs_stored": stored.bytes,
+            "duration_ms": _since(clock),
+        }
+    )
+    manifest = Manifest.model_construct(
+        agent_uid=name.agent_uid,
+        generation=name.generation,
+        number=name.number,
+        parent=name.parent,
+        kind="full",
+        parent_digest=None,
+        depth=0,
+        image=top.image,
+        capture=top.capture,
+        created=stored.now.isoformat(),
+        packs=tables.packs,
+        frames=tables.frames,
+        chunks=tables.chunks,
+        entries=[write_entry(source.entries[path]) for path in sorted(source.entries)],
+        removed=[],
+        statistics=numbers,
+    )
+    data, digest = encode(manifest, stored.sealer)
+    state = replace(source, ref=name.ref, digest=digest, number=name.number, depth=0, parent=name.parent)
+    return Built(manifest=manifest, data=data, state=state)
+
+
+async def existing(chain: ChainReader, name: Name) -> Manifest:
+    """Return the manifest that an earlier attempt of the same call wrote.
 
     Raises:
         SnapshotConflict: It is another's.
     """
-    found, _ = await chain.manifest(ref)
-    if (found.generation, found.parent) != (generation, parent):
+    found, _ = await chain.manifest(name.ref)
+    if (found.generation, found.parent) != (name.generation, name.parent):
         msg = (
-            f"Snapshot {ref} exists already, of generation {found.generation} and parent {found.parent}; asked for was "
-            f"generation {generation} and parent {parent}. Take the snapshot under the next number."
+            f"Snapshot {name.ref} exists already, of generation {found.generation} and parent {found.parent}; asked "
+            f"for was generation {name.generation} and parent {name.parent}. Take the snapshot under the next number."
         )
         raise SnapshotConflict(msg)
-    return _info(found, ref, 0, clock, chain.requests)
+    return found
+
+
+def found_info(found: Manifest, ref: str, clock: float, requests: int) -> SnapshotInfo:
+    """Report on a snapshot that an earlier attempt wrote."""
+    return _info(found, ref, 0, clock, requests)
 
 
 def unchanged(kept: State, ref: str, scan: Scan, capture: Capture, clock: float, requests: int) -> SnapshotInfo:
@@ -144,9 +206,9 @@ def unchanged(kept: State, ref: str, scan: Scan, capture: Capture, clock: float,
         added=0,
         changed=0,
         deleted=0,
-        files_total=_files(kept.entries.values()),
+        files_total=kept.totals.files,
         bytes_new_stored=0,
-        bytes_total=_bytes(kept.entries.values()),
+        bytes_total=kept.totals.bytes,
         skipped=scan.skipped,
         requests=requests,
         duration_ms=_since(clock),
@@ -174,31 +236,6 @@ def _info(found: Manifest, ref: str, manifest_bytes: int, clock: float, requests
         capture=found.capture,
         image_id=found.image,
     )
-
-
-class _Tables:
-    """The three tables of a manifest: packs, frames in packs, chunks in frames."""
-
-    def __init__(self, chunks: Mapping[bytes, Location]) -> None:
-        packs: dict[str, int] = {}
-        frames: dict[tuple[str, int, int, int], int] = {}
-        self.chunks: list[tuple[str, int, int, int]] = []
-        self.frames: list[tuple[int, int, int, int]] = []
-        for digest, location in sorted(chunks.items(), key=lambda item: item[1]):
-            frame = location.frame
-            if frame not in frames:
-                frames[frame] = len(frames)
-                self.frames.append((packs.setdefault(location.pack, len(packs)), *frame[1:]))
-            self.chunks.append((digest.hex(), frames[frame], location.start, location.length))
-        self.packs = list(packs)
-
-
-def _files(entries: Iterable[Entry]) -> int:
-    return sum(1 for entry in entries if states.is_file(entry))
-
-
-def _bytes(entries: Iterable[Entry]) -> int:
-    return sum(entry.size for entry in entries if entry.kind is Kind.FILE and not entry.leader)
 
 
 def _since(clock: float) -> int:

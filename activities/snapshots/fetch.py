@@ -1,152 +1,158 @@
-"""Fetches the content of a snapshot and verifies every chunk before anything is done with it.
-
-Frames go, as they are stored, to a temporary file on the local disk: all of it is known to be whole before a container
-is touched, in bounded memory.
-"""
+"""The content of a snapshot, taken as a whole: into memory, onto the local disk, or only to see that it is whole."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
-from collections import OrderedDict, defaultdict
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from activities.errors import CaptureError, ObjectNotFound, SnapshotDamaged
-from activities.snapshots.chunking import digest_of
+from activities.errors import CaptureError
+from activities.snapshots.capture import Cancelled
 from activities.snapshots.packs import open_frame
+from activities.snapshots.sealing import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from activities.ports.store import ObjectStore
-    from activities.snapshots.capture import Control
+    from activities.snapshots.capture import Piece
     from activities.snapshots.entries import Entry
+    from activities.snapshots.feed import Feed, Frame
     from activities.snapshots.packs import Location
+    from activities.snapshots.sealing import Sealer
 
-_GAP_BYTES = 512 << 10
-_RANGE_BYTES = 16 << 20
-_PARALLEL = 4
+HELD_BYTES = 32 << 20
+"""As much content is verified in memory before anything is done with it."""
 _FRAMES_KEPT = 24
+_PLAIN_BYTES = 1 << 30
+"""As much is kept decompressed."""
 
-_Frame = tuple[str, int, int, int]
+
+class Held:
+    """All content in memory: known to be whole before a container is touched."""
+
+    def __init__(self, chunks: Mapping[bytes, Location], pieces: list[Piece]) -> None:
+        self.chunks = chunks
+        self._pieces = pieces
+        self._lock = threading.Lock()
+
+    def pieces(self) -> Iterator[Piece]:
+        """See `PieceSource.pieces`."""
+        while True:
+            with self._lock:
+                if not self._pieces:
+                    return
+                piece = self._pieces.pop()
+            yield piece
+
+
+async def held(feed: Feed) -> Held:
+    """Take all of a feed into memory.
+
+    Raises:
+        SnapshotDamaged: It is not whole.
+    """
+    pieces: list[Piece] = []
+    await feed.each(lambda piece: pieces.append(piece._replace(stored=b"")))
+    return Held(feed.chunks, pieces)
+
+
+async def verify(feed: Feed) -> None:
+    """Take all of a feed and keep nothing.
+
+    Raises:
+        SnapshotDamaged: It is not whole.
+    """
+    await feed.each(lambda _: None)
 
 
 class Spool:
-    """The frames that a set of entries needs, on the local disk. Close it."""
+    """All content of a set of entries on the local disk: known to be whole before a container is touched. Close it.
 
-    def __init__(self, chunks: Mapping[bytes, Location], folder: Path | None) -> None:
+    What is not too large lies there as it is to be written, and the rest in frames as they are stored.
+    """
+
+    def __init__(self, chunks: Mapping[bytes, Location], folder: Path | None, *, sealer: Sealer = PLAIN) -> None:
+        self._sealer = sealer
         self._chunks = chunks
         self._file = tempfile.TemporaryFile(dir=folder, prefix="hibernaut-restore-")  # noqa: SIM115 - `close` does
-        self._places: dict[_Frame, int] = {}
-        self._frames: OrderedDict[_Frame, bytes] = OrderedDict()
+        self._places: dict[Frame, int] = {}
+        self._frames: OrderedDict[Frame, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._open = threading.Lock()
         self._end = 0
-        self.requests = 0
+        self._plain = False
 
     def close(self) -> None:
         """Give the disk space back."""
-        self._file.close()
+        with self._open:
+            self._file.close()
 
-    async def fill(self, store: ObjectStore, entries: Iterable[Entry], control: Control) -> None:
-        """Fetch and verify all content of these entries.
+    async def fill(self, feed: Feed) -> None:
+        """Take all of a feed.
 
         Raises:
-            SnapshotDamaged: A pack is missing or a chunk does not match its digest.
+            SnapshotDamaged: It is not whole.
+            CaptureError: The local disk cannot hold it.
         """
-        wanted: dict[_Frame, dict[bytes, Location]] = defaultdict(dict)
-        for entry in entries:
-            for digest in entry.chunks:
-                location = self._chunks[digest]
-                wanted[location.frame][digest] = location
-        ranges = list(_ranges(wanted))
-        slots = asyncio.Semaphore(_PARALLEL)
-        done = 0
+        self._plain = feed.plain_bytes <= _PLAIN_BYTES
+        await feed.each(self._keep)
 
-        async def fetch(pack: str, frames: list[_Frame]) -> None:
-            nonlocal done
-            async with slots:
-                start = frames[0][1]
-                length = frames[-1][1] + frames[-1][2] - start
-                self.requests += 1
-                try:
-                    data = await store.get_range(pack, start, length)
-                except ObjectNotFound:
-                    msg = f"The pack {pack} is missing from the store."
-                    raise SnapshotDamaged(msg) from None
-                place, self._end = self._end, self._end + len(data)
-                await asyncio.to_thread(self._keep, data, place, frames, wanted)
-                done += length
-                control.text = f"fetched {done >> 20} MiB"
-
-        tasks = [asyncio.create_task(fetch(pack, frames)) for pack, frames in ranges]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def content(self, entry: Entry) -> Iterator[bytes]:
-        """See `ContentSource.content`."""
+    def content(self, entry: Entry) -> Iterator[bytes | memoryview]:
+        """See `ContentSource.content`: every chunk was compared with its digest when it was fetched."""
         for digest in entry.chunks:
             location = self._chunks[digest]
-            data = self._frame(location.frame)[location.start : location.start + location.length]
-            _verify(digest, data, location.pack)
-            yield data
+            if self._plain:
+                yield self._read(location.length, self._places[location.frame] + location.start)
+            else:
+                frame = self._frame(location.frame)
+                yield memoryview(frame)[location.start : location.start + location.length]
 
     def in_order(self, entries: Iterable[Entry]) -> list[Entry]:
         """See `ContentSource.in_order`."""
         return sorted(entries, key=lambda entry: self._chunks[entry.chunks[0]][:5] if entry.chunks else ("",))
 
-    def _keep(
-        self, data: bytes, place: int, frames: list[_Frame], wanted: Mapping[_Frame, Mapping[bytes, Location]]
-    ) -> None:
-        start = frames[0][1]
-        for frame in frames:
-            pack, offset, stored, plain = frame
-            piece = data[offset - start : offset - start + stored]
-            content = open_frame(piece, plain)
-            for digest, location in wanted[frame].items():
-                _verify(digest, content[location.start : location.start + location.length], pack)
+    def _keep(self, piece: Piece) -> None:
+        data = memoryview(piece.content if self._plain else piece.stored)
+        with self._lock:
+            place, self._end = self._end, self._end + len(data)
         try:
-            os.pwrite(self._file.fileno(), data, place)
+            self._write(data, place)
         except OSError as error:
             msg = (
                 f"The local disk cannot hold what is to be restored ({error.strerror}): make room for temporary files."
             )
             raise CaptureError(msg) from error
-        for frame in frames:
-            self._places[frame] = place + frame[1] - start
+        self._places[piece.frame] = place
 
-    def _frame(self, frame: _Frame) -> bytes:
-        content = self._frames.get(frame)
-        if content is None:
-            stored = os.pread(self._file.fileno(), frame[2], self._places[frame])
-            content = self._frames[frame] = open_frame(stored, frame[3])
+    def _write(self, view: memoryview, place: int) -> None:
+        """Write all of it, unless the file was closed meanwhile: its number may be another's by now."""
+        while view:
+            with self._open:
+                if self._file.closed:
+                    raise Cancelled
+                written = os.pwrite(self._file.fileno(), view, place)
+            view, place = view[written:], place + written
+
+    def _read(self, length: int, place: int) -> bytes:
+        data = os.pread(self._file.fileno(), length, place)
+        if len(data) != length:
+            msg = "The local disk does not give back what was fetched for the restore."
+            raise CaptureError(msg)
+        return data
+
+    def _frame(self, frame: Frame) -> bytes:
+        with self._lock:
+            content = self._frames.get(frame)
+            if content is not None:
+                self._frames.move_to_end(frame)
+                return content
+        stored = self._read(frame[2], self._places[frame])
+        content = open_frame(stored, frame[3], self._sealer)
+        with self._lock:
+            self._frames[frame] = content
             if len(self._frames) > _FRAMES_KEPT:
                 self._frames.popitem(last=False)
-        else:
-            self._frames.move_to_end(frame)
         return content
-
-
-def _verify(digest: bytes, data: bytes, pack: str) -> None:
-    if digest_of(data) != digest:
-        msg = f"A chunk in the pack {pack} does not match its digest."
-        raise SnapshotDamaged(msg)
-
-
-def _ranges(frames: Iterable[_Frame]) -> Iterator[tuple[str, list[_Frame]]]:
-    """Group frames that lie close together in a pack: one request for each group."""
-    group: list[_Frame] = []
-    for frame in sorted(frames):
-        if group:
-            pack, offset, stored, _ = group[-1]
-            near = pack == frame[0] and 0 <= frame[1] - (offset + stored) <= _GAP_BYTES
-            if not near or frame[1] + frame[2] - group[0][1] > _RANGE_BYTES:
-                yield group[0][0], group
-                group = []
-        group.append(frame)
-    if group:
-        yield group[0][0], group

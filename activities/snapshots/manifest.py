@@ -1,14 +1,14 @@
 """The manifest: the object whose existence makes a snapshot exist. See `docs/snapshot-format.md`, field by field.
 
-An object is a magic line, the BLAKE3 digest of what follows, and a zstd frame of one JSON document. Paths and the like
-are bytes: valid UTF-8 is written as it is, anything else as U+0000 and the base64 of the bytes (no path holds a NUL).
+An object is a magic line, the BLAKE3 digest of what follows, and a zstd frame of one JSON document; all of it may be
+sealed. Paths and the like are bytes: valid UTF-8 is written as it is, anything else as U+0000 and the base64 of the
+bytes (no path holds a NUL).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 import zstandard
@@ -16,17 +16,22 @@ from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from activities.errors import SnapshotDamaged
+from activities.errors import SnapshotDamaged, SnapshotTooNew
+from activities.snapshots import layout
 from activities.snapshots.chunking import DIGEST_BYTES
 from activities.snapshots.entries import Entry, Kind
+from activities.snapshots.sealing import PLAIN, Sealer, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAGIC = b"HIBERNAUT-SNAP1\n"
+VERSION = 2
+"""The newest that is read."""
 MAX_DOCUMENT_BYTES = 1 << 30
 _LEVEL = 3
 _HEAD = len(MAGIC) + DIGEST_BYTES
+_KINDS = {kind.value: kind for kind in Kind}
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -65,6 +70,14 @@ class Statistics(BaseModel):
     bytes_total: Natural
     packs_stored: Natural
     """Bytes of the packs this snapshot wrote."""
+    duration_ms: Natural = 0
+    """From the call to this manifest's writing; older releases did not write it."""
+
+
+class _Version(BaseModel):
+    """What a manifest of any version says of itself."""
+
+    version: Natural
 
 
 class Manifest(BaseModel):
@@ -73,7 +86,10 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: Literal["hibernaut-snapshot"] = "hibernaut-snapshot"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
+    """2 when it is sealed."""
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    """Id of the key that seals it and the packs written for it; version 1 has no such field."""
     agent_uid: str
     generation: Natural
     number: Natural
@@ -101,20 +117,26 @@ class Manifest(BaseModel):
     statistics: Statistics
 
 
-def encode(manifest: Manifest) -> tuple[bytes, str]:
-    """Return the object's bytes and their digest."""
-    text = json.dumps(manifest.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=False)
+def encode(manifest: Manifest, sealer: Sealer = PLAIN) -> tuple[bytes, str]:
+    """Return the object's bytes and their digest; the version and the key are the sealer's."""
+    if sealer.key_id is not None:
+        manifest = manifest.model_copy(update={"version": 2, "key": sealer.key_id})
+    text = manifest.model_dump_json(exclude={"key"} if sealer.key_id is None else None)
     payload = zstandard.ZstdCompressor(level=_LEVEL).compress(text.encode())
-    data = MAGIC + blake3(payload).digest() + payload
+    context = layout.manifest_key(manifest.agent_uid, manifest.number).encode()
+    data = sealer.seal(MAGIC + blake3(payload).digest() + payload, context)
     return data, blake3(data).hexdigest()
 
 
-def decode(data: bytes, ref: str) -> tuple[Manifest, str]:
+def decode(stored: bytes, ref: str, sealer: Sealer = PLAIN) -> tuple[Manifest, str]:
     """Return the manifest in an object's bytes, and the digest of the bytes.
 
     Raises:
         SnapshotDamaged: The bytes are not a manifest, or not the one of this reference.
+        SnapshotSealed: It is sealed with a key that is not known here.
+        SnapshotTooNew: It is of a version that is not known here.
     """
+    data = sealer.open(stored, ref.encode())
     payload = data[_HEAD:]
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : _HEAD] != blake3(payload).digest():
         msg = f"The manifest {ref} is damaged: its digest does not match."
@@ -124,11 +146,28 @@ def decode(data: bytes, ref: str) -> tuple[Manifest, str]:
             msg = f"The manifest {ref} is larger than any that is written."
             raise SnapshotDamaged(msg)
         text = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_DOCUMENT_BYTES)
-        manifest = Manifest.model_validate_json(text)
+        manifest = _read(text, ref)
     except (zstandard.ZstdError, ValidationError) as error:
         msg = f"The manifest {ref} cannot be read: {str(error)[:500]}"
         raise SnapshotDamaged(msg) from None
-    return manifest, blake3(data).hexdigest()
+    if manifest.key != key_of(stored) or (manifest.version == 1) != (manifest.key is None):
+        msg = f"The manifest {ref} is not sealed as it says."
+        raise SnapshotDamaged(msg)
+    return manifest, blake3(stored).hexdigest()
+
+
+def _read(text: bytes, ref: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError:
+        version = _Version.model_validate_json(text).version
+        if version <= VERSION:
+            raise
+    msg = (
+        f"The manifest {ref} has the format's version {version}, and this release reads up to {VERSION}: use the "
+        "release that wrote it, or a later one."
+    )
+    raise SnapshotTooNew(msg)
 
 
 def text_of(raw: bytes) -> str:
@@ -170,7 +209,7 @@ def write_entry(entry: Entry) -> EntryDocument:
     }
     document: Any = {name: value for name, value in fields.items() if value}
     if entry.extents is not None:
-        document["e"] = entry.extents
+        document["e"] = list(entry.extents)
     return document
 
 
@@ -187,24 +226,26 @@ def chunk_lengths(manifests_chunks: Mapping[bytes, Any]) -> dict[bytes, int]:
 
 def _read_entry(document: EntryDocument) -> Entry:
     get: Any = document.get
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
     try:
-        xattrs = tuple(sorted((bytes_of(name), base64.b64decode(value)) for name, value in get("x", ())))
+        if "x" in document:
+            xattrs = tuple(sorted((bytes_of(name), base64.b64decode(value)) for name, value in document["x"]))
     except (binascii.Error, ValueError):
         msg = "A manifest holds an extended attribute that cannot be read."
         raise SnapshotDamaged(msg) from None
     return Entry(
         path=bytes_of(document["p"]),
-        kind=Kind(document["t"]),
+        kind=_KINDS[document["t"]],
         mode=get("m", 0),
         uid=get("u", 0),
         gid=get("g", 0),
         mtime_ns=get("mt", 0),
         size=get("s", 0),
-        chunks=tuple(bytes.fromhex(digest) for digest in get("c", ())),
+        chunks=tuple(map(bytes.fromhex, get("c", ()))),
         extents=tuple((start, length) for start, length in document["e"]) if "e" in document else None,
-        target=bytes_of(get("ln", "")),
-        device=tuple(get("d", (0, 0))),
+        target=bytes_of(document["ln"]) if "ln" in document else b"",
+        device=document.get("d") or (0, 0),
         xattrs=xattrs,
-        leader=bytes_of(get("h", "")),
+        leader=bytes_of(document["h"]) if "h" in document else b"",
         opaque=get("o", False),
     )

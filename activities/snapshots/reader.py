@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from activities.errors import FileInImageOnly, FileNotInSnapshot, ObjectNotFound, SnapshotDamaged
@@ -14,6 +14,7 @@ from activities.snapshots.chain import ChainReader
 from activities.snapshots.chunking import digest_of
 from activities.snapshots.entries import ROOT, Entry, Kind, ancestors
 from activities.snapshots.packs import open_frame
+from activities.snapshots.sealing import PLAIN
 from hibernaut.models import FileEntry, FileType
 
 if TYPE_CHECKING:
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 
     from activities.ports.store import ObjectStore
     from activities.snapshots.packs import Location
+    from activities.snapshots.sealing import Sealer
     from activities.snapshots.state import State
 
 _STATES_KEPT = 4
 _LINKS = 40
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = datetime.min.replace(tzinfo=UTC) - _EPOCH
+_LATEST = datetime.max.replace(tzinfo=UTC) - _EPOCH
 _HOLE_PIECE = 1 << 20
 _TYPES = {
     Kind.FILE: FileType.FILE,
@@ -39,8 +44,9 @@ _TYPES = {
 class SnapshotReader:
     """Reads snapshots; keeps the few that were read last in memory."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, sealer: Sealer = PLAIN) -> None:
         self._store = store
+        self._sealer = sealer
         self._states: OrderedDict[str, State] = OrderedDict()
 
     def forget_agent(self, agent_uid: str) -> None:
@@ -53,7 +59,7 @@ class SnapshotReader:
         entries = (await self._state(ref)).entries
         entry = resolve(entries, os.fsencode(path))
         if entry.kind is not Kind.DIRECTORY:
-            return [_described(entry, entries)]
+            return [described(entry, entries)]
         prefix = b"" if entry.path == ROOT else entry.path + b"/"
         children = [
             child
@@ -61,7 +67,7 @@ class SnapshotReader:
             if child.path.startswith(prefix) and b"/" not in child.path[len(prefix) :] and child.path != ROOT
         ]
         present = (child for child in children if child.kind is not Kind.WHITEOUT)
-        return [_described(child, entries) for child in sorted(present)]
+        return [described(child, entries) for child in sorted(present)]
 
     async def open_file(self, ref: str, path: str) -> AsyncIterator[bytes]:
         """See `SnapshotEngine.open_file`."""
@@ -102,7 +108,7 @@ class SnapshotReader:
     async def _state(self, ref: str) -> State:
         found = self._states.get(ref)
         if found is None:
-            found = self._states[ref] = await ChainReader(self._store).state(ref)
+            found = self._states[ref] = await ChainReader(self._store, sealer=self._sealer).state(ref)
             if len(self._states) > _STATES_KEPT:
                 self._states.popitem(last=False)
         self._states.move_to_end(ref)
@@ -114,7 +120,7 @@ class SnapshotReader:
         except ObjectNotFound:
             msg = f"The pack {location.pack} is missing from the store."
             raise SnapshotDamaged(msg) from None
-        return await asyncio.to_thread(open_frame, stored, location.plain)
+        return await asyncio.to_thread(open_frame, stored, location.plain, self._sealer)
 
 
 def resolve(entries: Mapping[bytes, Entry], path: bytes) -> Entry:
@@ -186,7 +192,8 @@ def _zeros(length: int) -> Iterator[bytes]:
         length -= _HOLE_PIECE
 
 
-def _described(entry: Entry, entries: Mapping[bytes, Entry]) -> FileEntry:
+def described(entry: Entry, entries: Mapping[bytes, Entry]) -> FileEntry:
+    """Describe a path that is not deleted; `entries` has those that it may be a hard link to."""
     size = entries[entry.leader].size if entry.leader else entry.size
     return FileEntry(
         path="/" if entry.path == ROOT else "/" + os.fsdecode(entry.path),
@@ -195,6 +202,12 @@ def _described(entry: Entry, entries: Mapping[bytes, Entry]) -> FileEntry:
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,
-        mtime=datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
+        mtime=_moment(entry.mtime_ns),
         target=os.fsdecode(entry.target) if entry.kind is Kind.SYMLINK else None,
     )
+
+
+def _moment(ns: int) -> datetime:
+    """The nearest time that a calendar has: file systems know years before 1 and after 9999."""
+    span = min(max(timedelta(microseconds=ns // 1_000), _EARLIEST), _LATEST)
+    return _EPOCH + span

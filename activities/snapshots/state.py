@@ -8,14 +8,33 @@ from typing import TYPE_CHECKING, NamedTuple
 from activities.snapshots.entries import Entry, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from activities.snapshots.packs import Location
 
-Signature = tuple[int, int, int, int]
-"""What tells a change of a path from outside: inode, size, mtime and ctime in nanoseconds."""
-WHITEOUT_SIGNATURE: Signature = (0, 0, 0, 0)
+Signature = bytes
+"""What tells a change of a path from outside: its inode, size and times among it. Each capture has words of its own."""
+WHITEOUT_SIGNATURE: Signature = b"whiteout"
 """Overlay shares one inode among whiteouts: its times say nothing of the one path."""
+
+
+class Totals(NamedTuple):
+    """What a set of entries amounts to."""
+
+    files: int = 0
+    """Paths that are present and no directories."""
+    bytes: int = 0
+    """Of files; an inode with several names counts once."""
+
+    def of_change(self, entry: Entry | None, sign: int) -> Totals:
+        """Return what it is with an entry more (1) or less (-1)."""
+        if entry is None or not is_file(entry):
+            return self
+        has_bytes = entry.kind is Kind.FILE and not entry.leader
+        return Totals(self.files + sign, self.bytes + (sign * entry.size if has_bytes else 0))
+
+
+_NOTHING = Totals()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,8 @@ class State:
     chunks: Mapping[bytes, Location]
     """Every chunk known to be stored, those of earlier snapshots of the chain included."""
     parent: str | None = None
+    totals: Totals = _NOTHING
+    """Of the entries: kept, because a small change to a large delta should not cost a look at each."""
 
 
 EMPTY = State(ref=None, digest=None, number=0, depth=0, image=None, entries={}, chunks={})
@@ -47,16 +68,22 @@ class Index:
 
     state: State
     signatures: dict[bytes, Signature] = field(default_factory=dict[bytes, Signature])
+    gate: object = None
+    """The capture's own proof that nothing ran since; None: it has none."""
+    exclude: tuple[str, ...] = ()
+    """The patterns by which paths were left out: with others the proof means nothing."""
 
 
 class Scan(NamedTuple):
     """What a capture found."""
 
-    entries: dict[bytes, Entry]
+    entries: Mapping[bytes, Entry]
     signatures: dict[bytes, Signature]
     """Of the paths whose next change is sure to show."""
     skipped: int
     """Sockets, and paths too long to be named."""
+    gate: object = None
+    """What the capture wants back with the next index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +99,8 @@ class Difference:
 
 def compare(before: Mapping[bytes, Entry], after: Mapping[bytes, Entry]) -> Difference:
     """Return what leads from `before` to `after`."""
+    if after is before:
+        return Difference(changed={}, removed=[])
     changed: dict[bytes, Entry] = {}
     for path, entry in after.items():
         old = before.get(path)
@@ -80,6 +109,22 @@ def compare(before: Mapping[bytes, Entry], after: Mapping[bytes, Entry]) -> Diff
             changed[path] = entry
     removed = [path for path in before if path not in after]
     return Difference(changed=changed, removed=removed)
+
+
+def totals_of(entries: Iterable[Entry]) -> Totals:
+    """Count all entries."""
+    files = [entry for entry in entries if is_file(entry)]
+    return Totals(len(files), sum(entry.size for entry in files if entry.kind is Kind.FILE and not entry.leader))
+
+
+def totals_after(before: State, difference: Difference) -> Totals:
+    """Return the totals after a change, from those before it."""
+    totals = before.totals
+    for path, entry in difference.changed.items():
+        totals = totals.of_change(before.entries.get(path), -1).of_change(entry, 1)
+    for path in difference.removed:
+        totals = totals.of_change(before.entries[path], -1)
+    return totals
 
 
 class Counts(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _TICK_S = 1.0
-_IN_FLIGHT = 4
-"""Packs on their way at once: with one being filled, about 80 MiB."""
+_IN_FLIGHT = 2
+"""Packs on their way at once: with one being filled and one being joined, 32 MiB."""
 
 
 async def run_blocking(work: Callable[[], _Result], control: Control, progress: Progress) -> _Result:
@@ -36,19 +37,22 @@ async def run_blocking(work: Callable[[], _Result], control: Control, progress: 
                 return running.result()
     except asyncio.CancelledError:
         control.stop()
-        await asyncio.wait({running})
+        while not running.done():
+            # Asked once more to give up, it still may not leave the thread behind.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
         if not running.cancelled():
             running.exception()
         raise
 
 
-async def watched(work: asyncio.Future[None], control: Control, progress: Progress) -> None:
+async def watched(work: asyncio.Future[_Result], control: Control, progress: Progress) -> _Result:
     """Wait for work on the loop and report what it does every second; it ends with this coroutine."""
     try:
         while not work.done():
             progress(control.text)
             await asyncio.wait({work}, timeout=_TICK_S)
-        work.result()
+        return work.result()
     finally:
         work.cancel()
 
@@ -63,7 +67,6 @@ class Uploads:
         self._room = threading.BoundedSemaphore(_IN_FLIGHT)
         self._futures: list[Future[None]] = []
         self._failed: Exception | None = None
-        self.requests = 0
 
     def put(self, key: str, data: bytes) -> None:
         """Begin to store an object; wait when enough are on their way. Called from the thread."""
@@ -72,8 +75,10 @@ class Uploads:
         if self._failed is not None:
             self._room.release()
             raise Cancelled
-        self.requests += 1
-        self._futures.append(asyncio.run_coroutine_threadsafe(self._put(key, data), self._loop))
+        future = asyncio.run_coroutine_threadsafe(self._put(key, data), self._loop)
+        # Also when it is given up before it has begun.
+        future.add_done_callback(lambda _: self._room.release())
+        self._futures.append(future)
 
     async def finish(self) -> None:
         """Wait until everything is stored; raise what failed first."""
@@ -92,5 +97,3 @@ class Uploads:
         except Exception as error:
             self._failed = self._failed or error
             raise
-        finally:
-            self._room.release()

@@ -11,11 +11,18 @@ from collections.abc import Callable
 from deploy.setup.console import SetupError, cache_dir, fail, say
 from deploy.setup.docker import ensure_docker
 from deploy.setup.gvisor import ensure_gvisor
+from deploy.setup.peers import ensure_peers
+from deploy.setup.rsync import ensure_rsync
 from deploy.setup.sandbox import ensure_sandbox_image
 from deploy.setup.venv import ensure_venv
 
 NEEDED = {"venv": ensure_venv, "docker": ensure_docker, "sandbox": ensure_sandbox_image}
-STEPS: dict[str, Callable[[], object]] = {**NEEDED, "gvisor": ensure_gvisor}
+STEPS: dict[str, Callable[[], object]] = {
+    **NEEDED,
+    "gvisor": ensure_gvisor,
+    "peers": ensure_peers,
+    "rsync": ensure_rsync,
+}
 
 
 def main() -> int:

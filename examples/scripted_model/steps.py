@@ -42,6 +42,10 @@ class Reply:
     """Whether a reasoning item goes before it (Responses only)."""
     reasoning_sealed: bool = False
     """Whether that item has encrypted content."""
+    cached: int = 0
+    """Input tokens that are reported as cached."""
+    metered: bool = True
+    """Whether the usage is told at all: some servers leave it out."""
 
 
 @dataclass(frozen=True, slots=True)

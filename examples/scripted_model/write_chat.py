@@ -18,7 +18,7 @@ def completion(reply: Reply, conversation: Conversation, body: Mapping[str, Any]
     return {
         **_frame(reply, conversation, "chat.completion"),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}],
-        "usage": _usage(message, body),
+        "usage": _usage(message, body, reply.cached),
     }
 
 
@@ -41,9 +41,9 @@ def chunks(reply: Reply, conversation: Conversation, body: Mapping[str, Any]) ->
             yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
     yield chunk({}, _finish(reply))
     options: Json = body.get("stream_options") or {}
-    if options.get("include_usage"):
+    if options.get("include_usage") and reply.metered:
         message = {"content": reply.text, "refusal": reply.refusal, "tool_calls": _calls(reply, conversation)}
-        yield {**frame, "choices": [], "usage": _usage(message, body)}
+        yield {**frame, "choices": [], "usage": _usage(message, body, reply.cached)}
 
 
 def _frame(reply: Reply, conversation: Conversation, kind: str) -> Json:
@@ -63,9 +63,14 @@ def _finish(reply: Reply) -> str:
     return "tool_calls" if reply.calls else "stop"
 
 
-def _usage(message: Json, body: Mapping[str, Any]) -> Json:
+def _usage(message: Json, body: Mapping[str, Any], cached: int) -> Json:
     asked, spent = tokens(body.get("messages")), tokens(message)
-    return {"prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent}
+    return {
+        "prompt_tokens": asked,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens": spent,
+        "total_tokens": asked + spent,
+    }
 
 
 def _calls(reply: Reply, conversation: Conversation) -> list[Json]:

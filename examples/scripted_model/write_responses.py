@@ -44,11 +44,13 @@ def response(reply: Reply, conversation: Conversation, body: Mapping[str, Any]) 
         "output": output,
         "usage": {
             "input_tokens": asked,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {"cached_tokens": reply.cached, "cache_write_tokens": 0},
             "output_tokens": spent,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": asked + spent,
-        },
+        }
+        if reply.metered
+        else None,
     }
 
 

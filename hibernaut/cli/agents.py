@@ -1,6 +1,5 @@
 """Commands that start agents, talk to them and look at them."""
 
-import asyncio
 import contextlib
 import sys
 import uuid
@@ -9,9 +8,11 @@ from typing import Annotated
 import typer
 
 from hibernaut._messages import Reply
-from hibernaut.agent import AgentHandle
 from hibernaut.cli.console import Format, plain, session
+from hibernaut.cli.conversing import converse
+from hibernaut.cli.live import LiveLine, watching
 from hibernaut.cli.options import (
+    Allow,
     Image,
     Model,
     Name,
@@ -28,10 +29,10 @@ from hibernaut.cli.options import (
     read_text,
 )
 from hibernaut.cli.render import agents_table, show_event, status_table
-from hibernaut.cli.troubles import warn_of_troubles
 from hibernaut.client import AgentClient, AgentSummary
-from hibernaut.errors import AgentNotFound, HibernautError
-from hibernaut.models import AgentState, AgentStatus, EventKind, Ticket, Trouble
+from hibernaut.contracts import LiveProgress
+from hibernaut.errors import AgentNotFound, InvalidRequest
+from hibernaut.models import AgentState, AgentStatus, Ticket, Trouble
 
 Events = Annotated[
     bool | None,
@@ -66,6 +67,7 @@ def run(  # noqa: PLR0913  # a command's options are its parameters
     image: Image = None,
     runtime: Runtime = None,
     network: Network = None,
+    allow: Allow = None,
     message_id: MessageId = None,
     timeout: Seconds = None,
     events: Events = None,
@@ -81,12 +83,14 @@ def run(  # noqa: PLR0913  # a command's options are its parameters
             since = (await agent.status()).last_event
         except AgentNotFound:
             since = 0
-            valid = build_spec(spec, model=model, provider=provider, image=image, runtime=runtime, network=network)
+            valid = build_spec(
+                spec, model=model, provider=provider, image=image, runtime=runtime, network=network, allow=allow
+            )
             agent = await client.start(name, valid)
         else:
-            if spec or provider or image or runtime or network:
+            if spec or provider or image or runtime or network or allow:
                 session.note(f"Agent {name} is there already: its own spec holds.")
-        return await _converse(agent, message, message_id, timeout, since=since, events=events)
+        return await converse(agent, message, message_id, timeout, since=since, events=events)
 
     _show_reply(connected(work))
 
@@ -101,11 +105,12 @@ def start(  # noqa: PLR0913  # a command's options are its parameters
     image: Image = None,
     runtime: Runtime = None,
     network: Network = None,
+    allow: Allow = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Start an agent and return at once."""
     del output
-    valid = build_spec(spec, model=model, provider=provider, image=image, runtime=runtime, network=network)
+    valid = build_spec(spec, model=model, provider=provider, image=image, runtime=runtime, network=network, allow=allow)
     text = None if message is None else read_text(message)
     message_id = None if text is None else f"m-{uuid.uuid4().hex}"
 
@@ -122,7 +127,7 @@ def start(  # noqa: PLR0913  # a command's options are its parameters
         session.note(f"{ui.rstrip('/')}/{name}")
 
 
-def send(
+def send(  # noqa: PLR0913  # a command's options are its parameters
     name: Name,
     text: Text,
     *,
@@ -130,17 +135,24 @@ def send(
     timeout: Seconds = None,
     no_wait: NoWait = False,
     events: Events = None,
+    steer: Annotated[
+        bool, typer.Option("--steer", help="Tell it to the turn that runs, before its next model call.")
+    ] = False,
+    interrupt: Annotated[bool, typer.Option("--interrupt", help="End the turn that runs, begin with this.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Send a message and print the answer."""
+    """Send a message and print the answer; while a turn runs, it waits for its end."""
     del output
     message = read_text(text)
+    if steer and interrupt:
+        raise InvalidRequest("A message either steers the running turn or interrupts it.", hint="Give one of the two.")
+    delivery = "steer" if steer else "interrupt" if interrupt else "queue"
 
     async def work(client: AgentClient) -> Reply | Ticket:
         agent = client.get(name)
         if no_wait:
-            return await agent.post(message, message_id=message_id)
-        return await _converse(agent, message, message_id, timeout, since=None, events=events)
+            return await agent.post(message, message_id=message_id, delivery=delivery)
+        return await converse(agent, message, message_id, timeout, since=None, events=events, delivery=delivery)
 
     result = connected(work)
     if isinstance(result, Reply):
@@ -156,17 +168,36 @@ def follow(
     *,
     since: Annotated[int, typer.Option(min=0, help="Begin after this event.")] = 0,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="End with the newest event.")] = False,
+    progress: Annotated[
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress",
+            help="Show how far a restore or a snapshot has come; with -o json only when asked.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Show what an agent did and does, live."""
     del output
+    line = LiveLine(over=sys.stdout.isatty() and sys.stderr.isatty() and not session.json)
+    wanted = not session.json if progress is None else progress
+
+    def tell(found: LiveProgress | None) -> None:
+        if not session.json:
+            line.show(found)
+        elif found is not None:
+            session.line({"type": "progress", **plain(found)})
 
     async def work(client: AgentClient) -> None:
-        async for event in client.get(name).events(since, follow=not no_follow):
-            if session.json:
-                session.line(event)
-            else:
-                show_event(event)
+        agent = client.get(name)
+        async with watching(agent, tell) if wanted and not no_follow else contextlib.nullcontext():
+            async for event in agent.events(since, follow=not no_follow):
+                if session.json:
+                    session.line(event)
+                else:
+                    line.clear()
+                    show_event(event)
 
     connected(work)
 
@@ -204,67 +235,6 @@ def ls(
         session.out.print(agents_table(agents))
     else:
         session.note("No agents." if state is None else f"No agents are {state.value}.")
-
-
-async def _converse(
-    agent: AgentHandle,
-    text: str,
-    message_id: str | None,
-    timeout: float | None,
-    *,
-    since: int | None,
-    events: bool | None,
-) -> Reply:
-    """Send and wait, with live events beside when somebody watches."""
-    warner = asyncio.create_task(warn_of_troubles(agent))
-    try:
-        return await _watched(agent, text, message_id, timeout, since=since, events=events)
-    finally:
-        warner.cancel()
-
-
-async def _watched(
-    agent: AgentHandle,
-    text: str,
-    message_id: str | None,
-    timeout: float | None,
-    *,
-    since: int | None,
-    events: bool | None,
-) -> Reply:
-    watched = sys.stderr.isatty() and not session.json if events is None else events
-    if not watched:
-        return await agent.send(text, message_id=message_id, timeout=timeout)
-    begin = (await agent.status()).last_event if since is None else since
-    ticket = await agent.post(text, message_id=message_id)
-    watch = asyncio.create_task(_watch(agent, begin, ticket.message_id))
-    patience = LAST_LOOK
-    try:
-        reply = await agent.wait(ticket.message_id, timeout=timeout)
-        patience = TURN_END
-        return reply
-    finally:
-        with contextlib.suppress(TimeoutError, HibernautError):
-            await asyncio.wait_for(watch, patience)
-
-
-TURN_END = 5.0
-"""Longest wait, in seconds, for the event that ends a turn once its answer is there."""
-LAST_LOOK = 0.4
-"""The same when there is no answer: whatever else happened is shown if it comes at once."""
-
-
-async def _watch(agent: AgentHandle, since: int, message_id: str) -> None:
-    async for event in agent.events(since):
-        answer = event.kind is EventKind.REPLY and not event.data.get("tool_calls")
-        if not answer and event.kind is not EventKind.MESSAGE:
-            # The message is what was just typed, and the answer goes to standard output.
-            show_event(event, err=True)
-        if (
-            event.kind in {EventKind.TURN_FINISHED, EventKind.INTERRUPTED}
-            and event.data.get("message_id") == message_id
-        ):
-            return
 
 
 def _show_reply(reply: Reply) -> None:

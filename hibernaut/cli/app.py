@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from hibernaut import __version__
-from hibernaut.cli import agents, filing, logs, steering
+from hibernaut.cli import (
+    agents,
+    artifacts,
+    branching,
+    budget,
+    doctor,
+    filing,
+    logs,
+    people,
+    schedules,
+    snapshots,
+    steering,
+)
 from hibernaut.cli.console import FAILED, INTERRUPTED, Format, exit_code, session
 from hibernaut.errors import HibernautError
 
@@ -23,8 +35,15 @@ app = typer.Typer(
 )
 agents.register(app)
 logs.register(app)
+people.register(app)
 steering.register(app)
+branching.register(app)
+budget.register(app)
+doctor.register(app)
+app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(filing.app, name="files")
+app.add_typer(snapshots.app, name="snapshots")
+app.add_typer(schedules.app, name="schedule")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback

@@ -18,6 +18,10 @@ from hibernaut.models import FileEntry
 app = typer.Typer(help="List, read, write an agent's files.", no_args_is_help=True)
 
 Remote = Annotated[str, typer.Argument(metavar="PATH", help="An absolute path in the agent's computer.")]
+Snapshot = Annotated[
+    str | None,
+    typer.Option("--snapshot", metavar="N", help="Read this snapshot: a number, a name, or latest."),
+]
 CHUNK = 256 * 1024
 
 
@@ -25,27 +29,29 @@ CHUNK = 256 * 1024
 def ls(
     name: Name,
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or a file.", show_default=False)] = "/",
+    *,
+    snapshot: Snapshot = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """List a directory; of a sleeping agent, what it changed over its image."""
+    """List a directory; of a sleeping agent or a snapshot, what was changed over the image."""
     del output
 
     async def work(client: AgentClient) -> list[FileEntry]:
-        return await client.get(name).files.list(path)
+        return await client.get(name).files.list(path, snapshot=snapshot)
 
     entries = connected(work)
     if session.json:
         session.data(entries)
     else:
-        session.out.print(files_table(entries))
+        session.out.print(files_table(entries), end="\n" if entries else "")
 
 
 @app.command("cat")
-def cat(name: Name, path: Remote) -> None:
+def cat(name: Name, path: Remote, *, snapshot: Snapshot = None) -> None:
     """Write a file to standard output, byte for byte."""
 
     async def work(client: AgentClient) -> None:
-        async with client.get(name).files.open(path) as chunks:
+        async with client.get(name).files.open(path, snapshot=snapshot) as chunks:
             async for chunk in chunks:
                 sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
@@ -87,6 +93,8 @@ def get(
     name: Name,
     path: Remote,
     local: Annotated[Path | None, typer.Argument(metavar="[LOCAL]", help="Where to; its own name here.")] = None,
+    *,
+    snapshot: Snapshot = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Copy a file out of the agent's computer."""
@@ -97,7 +105,7 @@ def get(
         target = target / base
 
     async def work(client: AgentClient) -> int:
-        return await client.get(name).files.download(path, target)
+        return await client.get(name).files.download(path, target, snapshot=snapshot)
 
     read = connected(work)
     if session.json:

@@ -27,7 +27,15 @@ Model = Annotated[
 Provider = Annotated[str | None, typer.Option("--provider", help="A model provider the worker knows; overrides.")]
 Image = Annotated[str | None, typer.Option("--image", help="The sandbox's Docker image; overrides.")]
 Runtime = Annotated[str | None, typer.Option("--runtime", help="Docker runtime: runc, runsc or kata; overrides.")]
-Network = Annotated[str | None, typer.Option("--network", help="none or open; overrides.")]
+Network = Annotated[str | None, typer.Option("--network", help="none, allowlist or open; overrides.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="HOST",
+        help="A host of the allowlist: name, *.name, either with :port; once for each. Overrides, implies allowlist.",
+    ),
+]
 
 
 def connected(work: Callable[[AgentClient], Awaitable[T]]) -> T:
@@ -48,6 +56,7 @@ def build_spec(
     image: str | None,
     runtime: str | None,
     network: str | None,
+    allow: list[str] | None = None,
 ) -> AgentSpec:
     """The spec of a file with the options over it.
 
@@ -67,7 +76,8 @@ def build_spec(
             "provider": provider,
             "sandbox.image": image,
             "sandbox.runtime": runtime,
-            "sandbox.network.mode": network,
+            "sandbox.network.mode": network or ("allowlist" if allow else None),
+            "sandbox.network.allow": allow or None,
         },
     )
 

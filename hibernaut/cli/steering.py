@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from hibernaut.agent import AgentHandle
 from hibernaut.cli.console import Format, session
+from hibernaut.cli.live import LiveLine, watching
 from hibernaut.cli.options import Name, NoWait, Output, Seconds, connected
 from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
@@ -84,8 +86,12 @@ def delete(
 
 
 def _steer(name: str, request: Callable[[AgentHandle], Awaitable[AgentStatus]]) -> None:
+    line = LiveLine(over=sys.stderr.isatty())
+
     async def work(client: AgentClient) -> AgentStatus:
-        return await request(client.get(name))
+        agent = client.get(name)
+        async with watching(agent, line.show) if sys.stderr.isatty() and not session.json else nullcontext():
+            return await request(agent)
 
     status = connected(work)
     if session.json:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from hibernaut.models.base import Open
 from hibernaut.models.tools import CommandOutcome, RecoveryReport
@@ -31,6 +31,8 @@ class Note(Open):
     kind: Literal["note"] = "note"
     text: str
     report: RecoveryReport | None = None
+    urgent: bool = False
+    """Whether the model has to hear of it before anything else that it asked for may run."""
 
 
 class ToolResult(Open):
@@ -42,6 +44,10 @@ class ToolResult(Open):
     record_ref: str | None = None
     outcomes: tuple[CommandOutcome, ...] = ()
     error: str | None = None
+    output: JsonValue | None = None
+    """What a tool that is not the shell returned."""
+    function: str | None = None
+    """The function tool that returned it: its schema decides what the model is told."""
     max_output_length: int | None = None
     """What the call asked for; the native shell tool wants it echoed."""
 

@@ -10,6 +10,11 @@ class StoreKeys:
         return f"agents/{uid}/transcript/b{branch:04d}/s{step:08d}-o{ordinal:04d}.json"
 
     @staticmethod
+    def compaction(uid: str, branch: int, step: int, ordinal: int) -> str:
+        """What takes the place of the older part of the conversation from this model call on."""
+        return f"agents/{uid}/compactions/b{branch:04d}/s{step:08d}-o{ordinal:04d}.json"
+
+    @staticmethod
     def message(uid: str, digest: str) -> str:
         """A text too long for the history, under the digest of its message id."""
         return f"agents/{uid}/messages/{digest}.txt"
@@ -63,6 +68,21 @@ class StoreKeys:
     def upload(uid: str, upload_id: str) -> str:
         """Bytes on their way into a sandbox."""
         return f"agents/{uid}/uploads/{upload_id}"
+
+    @staticmethod
+    def artifacts(uid: str) -> str:
+        """The prefix of what an agent published: a folder for each."""
+        return f"agents/{uid}/artifacts/"
+
+    @staticmethod
+    def artifact(uid: str, artifact_id: str) -> str:
+        """An artifact's bytes."""
+        return f"{StoreKeys.artifacts(uid)}{artifact_id}/content"
+
+    @staticmethod
+    def artifact_info(uid: str, artifact_id: str) -> str:
+        """What is known of an artifact; written when its bytes are whole."""
+        return f"{StoreKeys.artifacts(uid)}{artifact_id}/info.json"
 
     @staticmethod
     def agent(uid: str) -> str:

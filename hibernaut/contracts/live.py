@@ -1,4 +1,6 @@
-"""What a running `shell.exec` tells with each heartbeat."""
+"""What running activities tell with each heartbeat: details are kept by the server, not in the history."""
+
+from typing import Literal
 
 from hibernaut.models.base import Open
 
@@ -22,3 +24,14 @@ class LiveOutput(Open):
     stdout: str = ""
     """The newest text; bytes that are not UTF-8 are U+FFFD."""
     stderr: str = ""
+
+
+class LiveProgress(Open):
+    """The first detail of a heartbeat of `snapshot.take` and `snapshot.restore`: how far it has come."""
+
+    what: Literal["snapshot", "restore"]
+    text: str
+    """For people, such as `fetched 120 of 300 MiB`."""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    """0: not known, or not counted in bytes."""

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from hibernaut.contracts.items import NewItem
-from hibernaut.models.base import Open
+from hibernaut.contracts.mcp import McpOffer
+from hibernaut.contracts.wanted import Wanted
+from hibernaut.models.base import Open, Sparse
 from hibernaut.models.events import Event
-from hibernaut.models.spec import SandboxSpec
+from hibernaut.models.spec import SnapshotSpec
 from hibernaut.models.status import LeaseStatus, Usage
 from hibernaut.models.tools import CommandOutcome, ToolCall
 
@@ -21,8 +23,20 @@ class ModelRequest(Open):
     transcript_ref: str | None
     """Key of the segment before this one."""
     new_items: tuple[NewItem, ...]
+    compaction_ref: str | None = None
+    """Key of the compaction that stands for the older part of the conversation."""
     provider: str
     model: str
+    priced: bool = False
+    """Whether money is limited: a model without a price is refused before it is asked."""
+    limited: bool = False
+    """Whether tokens or money are limited: what may have been paid is told at once, and not asked for again."""
+    tools: tuple[str, ...] = ()
+    """Names of the engine's own tools that the model is offered beside the shell."""
+    functions_ref: str | None = None
+    """Where the spec's functions are kept; none when it has none."""
+    mcp: tuple[McpOffer, ...] = ()
+    """MCP servers whose tools the model is offered."""
 
 
 class ModelReply(Open):
@@ -39,13 +53,18 @@ class ModelReply(Open):
     """Time the provider took."""
     replayed: bool = False
     """Whether an earlier attempt had already kept this reply."""
+    estimated: Usage = Usage()
+    """What may have been paid beside `usage`: for calls before this one that left no reply, and `unreported`."""
+    unreported: Usage = Usage()
+    """What this reply may have cost, when the provider told no usage of it."""
+    compact: bool = False
+    """Whether the conversation has come near the model's window."""
 
 
-class PlacementRequest(Open):
+class PlacementRequest(Wanted):
     """Asks any host with room to name itself."""
 
     agent_uid: str
-    spec: SandboxSpec
 
 
 class Placement(Open):
@@ -55,15 +74,16 @@ class Placement(Open):
     task_queue: str
 
 
-class AcquireRequest(Open):
+class AcquireRequest(Wanted):
     """Asks a host for a fresh container of one generation."""
 
     agent_id: str
     agent_uid: str
     generation: int
-    spec: SandboxSpec
     image_id: str | None = None
     """The image id pinned by the first acquire."""
+    restores: str | None = None
+    """Key of the snapshot that will be restored into it: its content may be fetched meanwhile."""
 
 
 class AcquireResult(Open):
@@ -118,6 +138,9 @@ class SnapshotRequest(Open):
     number: int
     parent: str | None
     """Key of the manifest before it."""
+    policy: Sparse[SnapshotSpec] = SnapshotSpec()
+    thorough: bool = False
+    """Whether every path is looked at, whatever proof there is that nothing ran: before the container is given up."""
 
 
 class SnapshotResult(Open):
@@ -136,6 +159,8 @@ class SnapshotResult(Open):
     duration_ms: int = 0
     capture: str = ""
     summary: str = ""
+    skipped: int = 0
+    """Sockets, and paths too long to be named, which no snapshot holds."""
 
 
 class RestoreRequest(Open):
@@ -144,6 +169,10 @@ class RestoreRequest(Open):
     agent_uid: str
     lease: LeaseStatus
     ref: str
+    branch_first: int = 0
+    """Number from which on snapshots are of the branch that goes on: a damaged one is followed by none of another."""
+    branch_base: str | None = None
+    """The snapshot that the branch began with; none: the image, when `branch_first` is not 0."""
 
 
 class RestoreResult(Open):

@@ -3,6 +3,24 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from hibernaut.contracts.artifacts import PublishRequest, PublishResult
+from hibernaut.contracts.branching import (
+    FindCheckpointRequest,
+    ForkStateRequest,
+    ForkStateResult,
+    FoundCheckpoint,
+    OpenBranchRequest,
+    OpenBranchResult,
+)
+from hibernaut.contracts.children import (
+    ChildCloseRequest,
+    ChildCloseResult,
+    ChildFindRequest,
+    ChildFindResult,
+    ChildWaitRequest,
+    ChildWaitResult,
+)
+from hibernaut.contracts.compaction import CompactRequest, CompactResult
 from hibernaut.contracts.hosts import (
     AssessRequest,
     AssessResult,
@@ -17,6 +35,7 @@ from hibernaut.contracts.hosts import (
     SweepRequest,
     SweepResult,
 )
+from hibernaut.contracts.mcp import McpCallRequest, McpCallResult
 from hibernaut.contracts.requests import (
     AcquireRequest,
     AcquireResult,
@@ -43,6 +62,36 @@ from hibernaut.contracts.requests import (
     SnapshotRequest,
     SnapshotResult,
 )
+from hibernaut.contracts.schedules import (
+    ScheduleFinishRequest,
+    ScheduleFinishResult,
+    ScheduleSendRequest,
+    ScheduleSendResult,
+    ScheduleStopRequest,
+    ScheduleStopResult,
+    ScheduleWaitRequest,
+)
+from hibernaut.contracts.upkeep import (
+    AgentsRequest,
+    AgentsResult,
+    CollectImagesRequest,
+    CollectImagesResult,
+    CollectRequest,
+    CollectResult,
+    NameRequest,
+    NameResult,
+    PruneAgentsRequest,
+    PruneAgentsResult,
+    PruneRequest,
+    PruneResult,
+)
+from hibernaut.contracts.verification import (
+    VerifiedAgent,
+    VerifiedImages,
+    VerifyAgentRequest,
+    VerifyImagesRequest,
+)
+from hibernaut.models import Answer
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -58,6 +107,7 @@ class ActivityStub(Generic[RequestT, ResultT]):
 
 
 MODEL_CALL = ActivityStub("model.call", ModelRequest, ModelReply)
+MCP_CALL = ActivityStub("mcp.call", McpCallRequest, McpCallResult)
 PLACEMENT_CHOOSE = ActivityStub("placement.choose", PlacementRequest, Placement)
 SANDBOX_ACQUIRE = ActivityStub("sandbox.acquire", AcquireRequest, AcquireResult)
 SANDBOX_DESTROY = ActivityStub("sandbox.destroy", DestroyRequest, DestroyResult)
@@ -70,14 +120,35 @@ HOST_PING = ActivityStub("host.ping", PingRequest, PingResult)
 HOSTS_LIST = ActivityStub("hosts.list", HostsRequest, HostsResult)
 IMAGE_KEEP = ActivityStub("image.keep", KeepImageRequest, KeepImageResult)
 IMAGE_LOAD = ActivityStub("image.load", LoadImageRequest, LoadImageResult)
+ARTIFACT_PUBLISH = ActivityStub("artifact.publish", PublishRequest, PublishResult)
 FILES_PUT = ActivityStub("files.put", PutFileRequest, PutFileResult)
 TRANSCRIPT_KEEP = ActivityStub("transcript.keep", KeepTextRequest, KeepTextResult)
+TRANSCRIPT_COMPACT = ActivityStub("transcript.compact", CompactRequest, CompactResult)
 EVENTS_APPEND = ActivityStub("events.append", AppendEventsRequest, AppendEventsResult)
+CHECKPOINT_FIND = ActivityStub("checkpoint.find", FindCheckpointRequest, FoundCheckpoint)
+AGENT_FORK = ActivityStub("agent.fork", ForkStateRequest, ForkStateResult)
+AGENT_REWIND = ActivityStub("agent.rewind", OpenBranchRequest, OpenBranchResult)
 AGENT_PURGE = ActivityStub("agent.purge", PurgeRequest, PurgeResult)
 AGENT_FORGET = ActivityStub("agent.forget", ForgetRequest, ForgetResult)
+SNAPSHOTS_AGENTS = ActivityStub("snapshots.agents", AgentsRequest, AgentsResult)
+SNAPSHOTS_VERIFY = ActivityStub("snapshots.verify", VerifyAgentRequest, VerifiedAgent)
+SNAPSHOTS_PRUNE = ActivityStub("snapshots.prune", PruneRequest, PruneResult)
+SNAPSHOTS_PRUNE_AGENTS = ActivityStub("snapshots.prune_agents", PruneAgentsRequest, PruneAgentsResult)
+SNAPSHOTS_COLLECT = ActivityStub("snapshots.collect", CollectRequest, CollectResult)
+SNAPSHOTS_NAME = ActivityStub("snapshots.name", NameRequest, NameResult)
+IMAGES_COLLECT = ActivityStub("images.collect", CollectImagesRequest, CollectImagesResult)
+IMAGES_VERIFY = ActivityStub("images.verify", VerifyImagesRequest, VerifiedImages)
+SCHEDULE_SEND = ActivityStub("schedule.send", ScheduleSendRequest, ScheduleSendResult)
+SCHEDULE_WAIT = ActivityStub("schedule.wait", ScheduleWaitRequest, Answer)
+SCHEDULE_STOP = ActivityStub("schedule.stop", ScheduleStopRequest, ScheduleStopResult)
+SCHEDULE_FINISH = ActivityStub("schedule.finish", ScheduleFinishRequest, ScheduleFinishResult)
+CHILD_WAIT = ActivityStub("child.wait", ChildWaitRequest, ChildWaitResult)
+CHILD_CLOSE = ActivityStub("child.close", ChildCloseRequest, ChildCloseResult)
+CHILD_FIND = ActivityStub("child.find", ChildFindRequest, ChildFindResult)
 
 STUBS: tuple[ActivityStub[object, object], ...] = (
     MODEL_CALL,
+    MCP_CALL,
     PLACEMENT_CHOOSE,
     SANDBOX_ACQUIRE,
     SANDBOX_DESTROY,
@@ -91,8 +162,28 @@ STUBS: tuple[ActivityStub[object, object], ...] = (
     IMAGE_KEEP,
     IMAGE_LOAD,
     FILES_PUT,
+    ARTIFACT_PUBLISH,
     TRANSCRIPT_KEEP,
+    TRANSCRIPT_COMPACT,
     EVENTS_APPEND,
+    CHECKPOINT_FIND,
+    AGENT_FORK,
+    AGENT_REWIND,
     AGENT_PURGE,
     AGENT_FORGET,
+    SNAPSHOTS_AGENTS,
+    SNAPSHOTS_VERIFY,
+    SNAPSHOTS_PRUNE,
+    SNAPSHOTS_PRUNE_AGENTS,
+    SNAPSHOTS_COLLECT,
+    SNAPSHOTS_NAME,
+    IMAGES_COLLECT,
+    IMAGES_VERIFY,
+    SCHEDULE_SEND,
+    SCHEDULE_WAIT,
+    SCHEDULE_STOP,
+    SCHEDULE_FINISH,
+    CHILD_WAIT,
+    CHILD_CLOSE,
+    CHILD_FIND,
 )  # pyright: ignore[reportAssignmentType]  # a tuple of stubs of many types

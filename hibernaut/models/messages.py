@@ -1,21 +1,31 @@
 """What is said to an agent and what comes back."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
 from hibernaut.models.base import Model, Open
+from hibernaut.models.people import Waiting
 
 MAX_MESSAGE_BYTES = 1_000_000
 """A message's limit in bytes of UTF-8: one message with its envelope stays under Temporal's 2 MB a payload."""
+MAX_MESSAGE_ID = 200
+"""Characters of a message id."""
+
+Delivery = Literal["queue", "steer", "interrupt"]
 
 
 class SendRequest(Model):
     """The argument of the update and of the signal `send`."""
 
     text: str = Field(min_length=1)
-    message_id: str | None = Field(default=None, min_length=1, max_length=200)
+    message_id: str | None = Field(default=None, min_length=1, max_length=MAX_MESSAGE_ID)
     """Deduplicates: a second message with the same id changes nothing. Minted by the agent when absent."""
+
+    delivery: Delivery = "queue"
+    """What happens while a turn runs: `queue` waits for its end; `steer` is told to the model before its next call, as
+    part of the turn; `interrupt` ends the turn and begins the next one."""
 
 
 class Ticket(Open):
@@ -54,6 +64,8 @@ class Answer(Open):
     """Whether the rest of a long answer is to be read at the gateway."""
     paused_reason: str | None = None
     """Why nothing goes on at the moment, when the agent is paused."""
+    waiting: Waiting | None = None
+    """What the turn waits for at the moment, when it waits for a person, a time or a child agent."""
     segment_ref: str | None = None
     """The transcript segment that holds the whole answer."""
     turn: int = 0

@@ -3,24 +3,74 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from hibernaut.models.base import Model
+from hibernaut.models.budget import BudgetSpec
+from hibernaut.models.children import ChildrenSpec
+from hibernaut.models.functions import MAX_FUNCTIONS, MAX_FUNCTIONS_BYTES, FunctionSpec
+from hibernaut.models.isolation import IsolationSpec
+from hibernaut.models.mcp import MAX_SERVERS, McpSpec, fault_of
+from hibernaut.models.network import Network
+from hibernaut.models.people import OFFERED, ApprovalSpec, ToolName
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
 MAX_ENV_BYTES = 64_000
+MAX_PATTERN_CHARACTERS = 8_000
+MAX_NAME_BYTES = 255
+"""Of a file; Linux allows no more."""
 
 RecoveryPolicy = Literal["tell", "replay", "pause"]
 
 Runtime = Literal["runc", "runsc", "kata"]
 
 
-class Network(Model):
-    """What of the network a sandbox may reach."""
+class SnapshotSpec(Model):
+    """How the files of a sandbox are kept."""
 
-    mode: Literal["none", "open"] = "none"
-    """`none`: a loopback device and nothing else. `open`: Docker's default bridge."""
+    compression: Annotated[int, Field(ge=1, le=19)] = 1
+    """The zstd level: 1 is the fastest, 19 stores the least."""
+    exclude: tuple[Annotated[str, Field(min_length=1, max_length=4_095)], ...] = Field(default=(), max_length=200)
+    """Absolute paths that no snapshot holds, such as `/tmp` or `/home/*/.cache`: what a pattern matches, and all that
+    lies below it, is as in the image after a wake. `*` and `?` stand for characters of one name, `**` for any number
+    of names. A directory that matches is kept, empty of what was written below it. No other character is special."""
+    max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] | None = None
+    """Limit of the content that differs from the image, in bytes, holes not counted; none by default."""
+
+    @field_validator("exclude")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        size = sum(len(pattern) for pattern in value)
+        if size > MAX_PATTERN_CHARACTERS:
+            # They travel with every request for a snapshot.
+            msg = f"has {size} characters in all and the limit is {MAX_PATTERN_CHARACTERS}; use fewer patterns"
+            raise ValueError(msg)
+        for pattern in value:
+            fault = _pattern_fault(pattern)
+            if fault:
+                msg = f"{pattern[:60]!r} {fault}"
+                raise ValueError(msg)
+        return value
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    if not pattern.startswith("/"):
+        return "must be an absolute path such as /tmp or /home/*/.cache"
+    names = pattern[1:].split("/")
+    if all(name in ("", "**") for name in names):
+        return "stands for the whole file system, of which nothing would be kept"
+    if "" in names:
+        return "must not end with a slash, nor have two in a row"
+    if "." in names or ".." in names:
+        return "must not have the names . and .."
+    if "\0" in pattern:
+        return "must not have a NUL character"
+    if any("**" in name and name != "**" for name in names):
+        return "must have ** alone between slashes, as in /srv/**/node_modules"
+    if any(len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for name in names):
+        return f"has a name of more than {MAX_NAME_BYTES} bytes, which no file has"
+    return None
 
 
 class SandboxSpec(Model):
@@ -36,6 +86,9 @@ class SandboxSpec(Model):
     """Memory limit, in MiB; swap is not added to it."""
     pids: Annotated[int, Field(ge=16, le=65_536)] = 512
     """Limit of processes and threads."""
+    disk_mb: Annotated[int, Field(ge=64, le=1_073_741_824)] | None = 10_240
+    """Limit of what is written to disk, in MiB, over and above the image; None for none. Kept by the file system
+    where Docker can (xfs with project quotas), else by a watch."""
     env: dict[str, str] = Field(default_factory=dict)
     """Variables set at the start. They are visible in the history: no secrets here."""
     workdir: str | None = None
@@ -43,6 +96,9 @@ class SandboxSpec(Model):
     user: str | None = None
     """User (`name`, `uid` or `uid:gid`) that runs the commands; the image's own by default."""
     network: Network = Network()
+    isolation: IsolationSpec = IsolationSpec()
+    """What its processes may ask of the kernel."""
+    snapshots: SnapshotSpec = SnapshotSpec()
 
     @field_validator("workdir")
     @classmethod
@@ -99,3 +155,40 @@ class AgentSpec(Model):
     """Recoveries within one turn after which the agent pauses with the reason."""
     max_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Model calls a turn may take before it is ended with the reason."""
+    budget: BudgetSpec = BudgetSpec()
+    """What the agent may spend per turn, per day (UTC) and in its life before it pauses; no limits by default."""
+    tools: tuple[ToolName, ...] = OFFERED
+    """What the model is offered beside the shell: `sleep` and `wait_until` (wait without a container), `ask_human`,
+    `publish` (a file, for people to download); and `start_agent` (child agents), which is offered only if named."""
+    children: ChildrenSpec = ChildrenSpec()
+    """How many agents it may start itself, with `start_agent`."""
+    max_artifact_bytes: Annotated[int, Field(ge=1, le=1_099_511_627_776)] = 1_073_741_824
+    """Bytes of a file that may be published; 1 GiB by default."""
+    functions: tuple[FunctionSpec, ...] = Field(default=(), max_length=MAX_FUNCTIONS)
+    """Function tools: Temporal activities on any task queue. Their declarations have at most 200,000 bytes as JSON."""
+    mcp: tuple[McpSpec, ...] = Field(default=(), max_length=MAX_SERVERS)
+    """MCP servers of the worker whose tools the model is offered, under names such as `github__get_issue`."""
+    approval: ApprovalSpec = ApprovalSpec()
+    """Which of the model's calls wait for a person's consent; none by default."""
+
+    @field_validator("functions")
+    @classmethod
+    def _functions(cls, value: tuple[FunctionSpec, ...]) -> tuple[FunctionSpec, ...]:
+        names = [function.name for function in value]
+        if len(names) != len(set(names)):
+            twice = next(name for name in names if names.count(name) > 1)
+            msg = f"has two functions named {twice!r}; a name is one tool's"
+            raise ValueError(msg)
+        size = sum(len(function.model_dump_json()) for function in value)
+        if size > MAX_FUNCTIONS_BYTES:
+            msg = f"has {size} bytes of declarations and the limit is {MAX_FUNCTIONS_BYTES}; shorten the schemas"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("mcp")
+    @classmethod
+    def _mcp(cls, value: tuple[McpSpec, ...], info: ValidationInfo) -> tuple[McpSpec, ...]:
+        functions: tuple[FunctionSpec, ...] = info.data.get("functions", ())
+        if fault := fault_of(value, [function.name for function in functions]):
+            raise ValueError(fault)
+        return value

@@ -3,7 +3,12 @@
 from datetime import datetime
 from enum import StrEnum
 
-from hibernaut.models.base import Open
+from pydantic import Field
+
+from hibernaut.models.base import Lenient, Open
+from hibernaut.models.checkpoints import Origin
+from hibernaut.models.children import AgentParent, ChildStatus
+from hibernaut.models.people import Waiting
 from hibernaut.models.spec import AgentSpec
 from hibernaut.models.tools import RecoveryReport
 
@@ -22,19 +27,40 @@ class AgentState(StrEnum):
 
 
 class Usage(Open):
-    """Tokens, counted once for each reply that was kept."""
+    """Tokens and what they cost, counted once for each reply that was kept."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
+    cached_input_tokens: int = 0
+    """Those of the input that the provider had cached."""
+    cost_micros: int = 0
+    """In millionths of a unit of `currency`, by the worker's price table as it was when the reply came."""
+    unpriced_tokens: int = 0
+    """Tokens of models for which the worker had no price: their cost is not in `cost_micros`."""
+    currency: str = ""
+    """Of the price table; empty when nothing had a price."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, whether or not the provider told their sum."""
+        return self.total_tokens or self.input_tokens + self.output_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
         """The sum, field by field."""
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
-            total_tokens=self.total_tokens + other.total_tokens,
+            total_tokens=self.tokens + other.tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            cost_micros=self.cost_micros + other.cost_micros,
+            unpriced_tokens=self.unpriced_tokens + other.unpriced_tokens,
+            currency=other.currency or self.currency,
         )
+
+    def times(self, number: int) -> "Usage":
+        """The same so many times; none for zero."""
+        return sum([self] * number, Usage())
 
 
 class LeaseStatus(Open):
@@ -89,14 +115,28 @@ class AgentStatus(Open):
     agent_uid: str
     state: AgentState
     paused_reason: str | None = None
-    spec: AgentSpec
+    spec: Lenient[AgentSpec]
     turn: int
     """Turns begun so far."""
     steps: int
     """Model calls kept so far."""
     branch: int = 0
+    """The line of steps that it is on; each rewind opens another."""
+    rewinding: int | None = None
+    """The branch that a rewind under way opens."""
+    rewind_failure: str = ""
+    """Why the newest rewind that was accepted came to nothing."""
+    rewinds: dict[int, str] = Field(default_factory=dict[int, str])
+    """What became of the newest rewinds, by the branch that each was to open: empty when it was opened."""
+    forked_from: Origin | None = None
+    parent: AgentParent | None = None
+    """The agent that started this one."""
+    children: tuple[ChildStatus, ...] = ()
+    """Agents that this one started: those at work, and the newest that have ended."""
     inbox: int
     """Messages that wait."""
+    waiting: Waiting | None = None
+    """The call of the turn under way that waits for a person, a time or a child agent."""
     current_message_id: str | None = None
     exec_prefix: str | None = None
     """The tool call whose commands run; `{exec_prefix}-i0` is the exec id of the first."""
@@ -112,7 +152,12 @@ class AgentStatus(Open):
     recoveries: int = 0
     last_recovery: RecoveryReport | None = None
     usage: Usage = Usage()
+    """Of the replies that were kept."""
+    usage_estimate: Usage = Usage()
+    """What may have been paid beyond that: calls that a dead worker had begun, and calls that were given up."""
     transcript_ref: str | None = None
+    compactions: int = 0
+    """How often older steps of the conversation gave way to a summary."""
     born_at: datetime
     last_event: int
     """Sequence number of the newest event; 0 when there is none."""

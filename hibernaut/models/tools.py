@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import JsonValue
+
 from hibernaut.models.base import Open
 
 
@@ -20,6 +22,10 @@ class ToolCall(Open):
     max_output_length: int | None = None
     retry_safe: bool = False
     """Whether the model marked the call as safe to run again (function tools only)."""
+    tool: str = "shell"
+    """Name of the tool; of any but the shell `arguments` has what it is asked."""
+    arguments: dict[str, JsonValue] | None = None
+    """Valid arguments of a tool that is not the shell."""
     error: str | None = None
     """Why the call cannot run (malformed arguments, unknown tool); told to the model instead of running it."""
 

@@ -1,4 +1,4 @@
-"""Real servers for the conformance suites."""
+"""Real servers for the conformance suites, and real packages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance import fidelity_packages
 from tests.support.seaweed import S3Server, seaweed_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def s3_servers() -> list[str]:
@@ -30,3 +32,21 @@ def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return
     with seaweed_server(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packages of npm's."""
+    return fidelity_packages.node_modules(tmp_path_factory.mktemp("node_modules"))
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels for Python."""
+    return fidelity_packages.wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian packages."""
+    return fidelity_packages.debs(tmp_path_factory.mktemp("debs"))

@@ -111,7 +111,7 @@ class SnapshotFailureTests(SnapshotWorld):
         second = await self.take(engine, box, 2, first.ref)
         (pack,) = {info.key async for info in store.list(f"agents/{UID}/snapshots/packs/")} - known
         data = bytearray(await store.get(pack))
-        data[-3] ^= 1
+        data[5] ^= 1
         await store.put(pack, bytes(data))
         copy, _ = await self.fresh(engine, boxes, 2)
         worker = self.new_engine(boxes, store)
@@ -129,6 +129,9 @@ class SnapshotFailureTests(SnapshotWorld):
     async def test_a_restore_that_died_half_way(self, engine: Engine, boxes: Boxes, store: LocalStore) -> None:
         box, fresh = await self.fresh(engine, boxes)
         box.sh("mkdir /w; for i in $(seq 50); do echo $i >/w/$i; done; rm -r /etc/skel; ln /w/1 /w/one; mkfifo /w/p")
+        # A directory that hides the image's, with one more in it.
+        box.sh("rm -r /etc/alternatives; mkdir -p /etc/alternatives/deep; echo 1 >/etc/alternatives/deep/a")
+        box.sh("ln /etc/alternatives/deep/a /etc/alternatives/b; echo 2 >/etc/alternatives/c")
         first = await self.take(engine, box, 1)
         box.sh("rm /w/2")
         second = await self.take(engine, box, 2, first.ref)

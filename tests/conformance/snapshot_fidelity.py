@@ -6,6 +6,8 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conformance.snapshot_world import UID, SnapshotWorld, progress
 from tests.support.boxes import Boxes, Tree, assert_same_changes
 
@@ -144,6 +146,7 @@ class SnapshotFidelityTests(SnapshotWorld):
             first.ref, second.ref, third.ref, fourth.ref,
         ]  # fmt: skip
 
+    @pytest.mark.slow
     async def test_each_of_many_snapshots_restores(self, engine: Engine, boxes: Boxes) -> None:
         box, fresh = await self.fresh(engine, boxes)
         refs: list[str] = []
@@ -188,6 +191,7 @@ class SnapshotFidelityTests(SnapshotWorld):
         assert third.changed == 1
         await self.check_restore(engine, boxes, box, fresh, third.ref)
 
+    @pytest.mark.slow
     async def test_installed_packages_work_after_a_restore(self, engine: Engine, boxes: Boxes) -> None:
         box, fresh = await self.fresh(engine, boxes)
         wheel = io.BytesIO()

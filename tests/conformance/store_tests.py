@@ -197,6 +197,24 @@ class ObjectStoreTests:
             assert found is not None
             assert (info.size, info.etag) == (found.size, found.etag)
 
+    async def test_folders_are_listed_without_what_is_in_them(self, store: ObjectStore) -> None:
+        for key in ("a/b-/x", "a/b/y", "a/b/z/deep", "a/c", "a/ä/1", "top", "b/1", "ab/1"):
+            await store.put(key, b"")
+        assert {folder async for folder in store.list_folders("a/")} == {"a/b-/", "a/b/", "a/ä/"}
+        assert {folder async for folder in store.list_folders("")} == {"a/", "ab/", "b/"}
+        assert [folder async for folder in store.list_folders("none/")] == []
+        for prefix in ("a", "/", "a//", "../"):
+            with pytest.raises(InvalidKey):
+                [folder async for folder in store.list_folders(prefix)]
+
+    async def test_many_folders_take_several_pages(self, store: ObjectStore) -> None:
+        keys = [f"many/{number:05d}/object" for number in range(1100)]
+        for start in range(0, len(keys), 50):
+            await asyncio.gather(*(store.put(key, b"") for key in keys[start : start + 50]))
+        found = [folder async for folder in store.list_folders("many/")]
+        assert sorted(found) == [key.removesuffix("object") for key in keys]
+        await store.delete(keys)
+
     async def test_list_goes_on_past_one_page(self, store: ObjectStore) -> None:
         keys = [f"many/{number:05d}" for number in range(1100)]
         for start in range(0, len(keys), 50):

@@ -1,6 +1,7 @@
 """One suite for every wire: what a provider says, the adapters tell alike."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,12 @@ async def test_answers(wire: Wire) -> None:
         assert [said.role for said in request.conversation.said("assistant", "user")] == ["user", "assistant", "user"]
         assert request.conversation.notes == ("Be brief.",)
         assert request.headers["idempotency-key"] == "step-1"
+
+
+async def test_tells_how_much_of_the_input_was_cached(wire: Wire) -> None:
+    async with talking(wire, [replace(say("One."), cached=7), say("Two.")]) as talk:
+        assert (await talk.ask()).usage.cached_input_tokens == 7
+        assert (await talk.ask(key="step-2")).usage.cached_input_tokens == 0
 
 
 async def test_calls_a_tool_and_reads_its_result(wire: Wire) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from activities.adapters.docker_client import Daemon
+from tests.conformance.fidelity_inside import InsideCases
 from tests.conformance.snapshot_failures import SnapshotFailureTests
 from tests.conformance.snapshot_fidelity import SPECIAL_FILES, SnapshotFidelityTests
 from tests.support.boxes import Boxes
@@ -56,6 +57,12 @@ class TestGvisorFidelity(GvisorBoxes, SnapshotFidelityTests):
     test_extended_attributes = LEFT_OUT
     # Takes minutes, and shows nothing of the runtime that the others do not.
     test_each_of_many_snapshots_restores = LEFT_OUT
+
+
+class TestGvisorComparisons(GvisorBoxes, InsideCases):
+    """Compared from inside."""
+
+    kind = "api"
 
 
 class TestGvisorFailures(GvisorBoxes, SnapshotFailureTests):

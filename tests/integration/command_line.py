@@ -35,6 +35,7 @@ class Shell:
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
         self.folder = folder
+        self.command = [sys.executable, "-m", "hibernaut"]
         self.name = f"agent-{uuid.uuid4().hex[:8]}"
         config = world.agents.temporal.service_client.config
         self.env = {
@@ -48,9 +49,7 @@ class Shell:
 
     async def begin(self, *arguments: str, env: dict[str, str] | None = None) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hibernaut",
+            *self.command,
             *arguments,
             cwd=self.folder,
             env=self.env | (env or {}),

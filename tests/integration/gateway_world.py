@@ -148,17 +148,23 @@ async def gateway_world(temporal: Client, script: Script, folder: Path) -> Async
         token=SecretStr(TOKEN),
         max_upload_bytes=LIMIT,
     )
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(gateway.app(), log_config=None, timeout_graceful_shutdown=1))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+    async with serving(gateway) as url:
         agents = AgentClient.over(temporal, gateway_url=url, gateway_token=TOKEN)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with agents, httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as http:
-            while not server.started:
-                await asyncio.sleep(0.01)
             yield World(url, http, agents, store, computer, snapshots, script)
+    await store.close()
+
+
+@asynccontextmanager
+async def serving(gateway: Gateway) -> AsyncGenerator[str]:
+    """Serve a gateway on a free port; its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(gateway.app(), log_config=None, timeout_graceful_shutdown=1))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
-        await serving
-        await store.close()
+        await task

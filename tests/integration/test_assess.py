@@ -1,5 +1,6 @@
 """sandbox.assess on a real daemon: what survives is kept, and snapshots go on from it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from hibernaut.contracts import AssessRequest, AssessResult
 from hibernaut.models import LeaseStatus
 from tests.support.boxes import Box
 from tests.support.hosts import Host, a_host
+from tests.support.wedges import wedged
 from workers.watchdog.folder import HostFolder
 
 
@@ -74,6 +76,17 @@ async def test_one_that_runs_and_one_that_was_frozen(bench: Bench) -> None:
     bench.folder.mark(container.sandbox_id)
     result = await bench.assess(container)
     assert (result.state, result.lease.started_at) == ("running", container.started_at)
+    assert not bench.host.paused(container.sandbox_id)
+    assert not bench.folder.marked()
+
+
+async def test_one_that_was_frozen_as_a_command_started_goes_on(bench: Bench) -> None:
+    container = await bench.host.acquire()
+    with wedged(container.sandbox_id):
+        bench.folder.mark(container.sandbox_id)
+        async with asyncio.timeout(30):
+            result = await bench.assess(container)
+    assert (result.state, result.reason) == ("running", "it was frozen and goes on")
     assert not bench.host.paused(container.sandbox_id)
     assert not bench.folder.marked()
 

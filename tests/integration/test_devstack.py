@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -15,7 +16,9 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from tests.support.devstack import processes_of, start_raw_workflow, until
-from workers.devstack import SERVERS, AlreadyRunning, Component, DevStack, PortInUse, Ports
+from workers.devstack import SERVERS, AlreadyRunning, Component, DevStack, PortInUse, Ports, seaweed
+from workers.devstack.child import Child
+from workers.devstack.errors import ChildFailed
 from workers.devstack.home import HomeLock
 from workers.devstack.seaweed import admin_client
 from workers.devstack.settings import BUCKET, Secrets
@@ -29,6 +32,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     assert processes_of(home) == []
 
 
+@pytest.mark.slow
 async def test_state_survives_a_stop_and_a_start_on_other_ports(home: Path) -> None:
     async with DevStack(home, ports=Ports.free(), components=SERVERS) as stack:
         await start_raw_workflow(stack, "kept")
@@ -48,6 +52,32 @@ async def test_state_survives_a_stop_and_a_start_on_other_ports(home: Path) -> N
         assert answer.read() == b"content"
         answer.close()
         assert stack.env["HIBERNAUT_GATEWAY_TOKEN"] == token
+
+
+@pytest.mark.slow
+async def test_a_store_that_lists_but_serves_no_content_is_not_ready(tmp_path: Path) -> None:
+    # A filer without volumes is what a start on a busy machine looks like for some seconds.
+    ports, secret = Ports.free(), Secrets.of(tmp_path)
+    program = Path(sys.executable).with_name("weed")
+    internal = seaweed.InternalPorts.of(tmp_path)
+    mini = seaweed.command(program, tmp_path, ports, internal, secret)[2:]
+    kept = [part for part in mini if not part.startswith(("-admin", "-webdav", "-s3.port.iceberg", "-s3.port.lance"))]
+    child = Child(
+        "store",
+        [str(program), "server", "-filer", "-s3", "-volume=false", *kept],
+        env={**os.environ, "GOMEMLIMIT": "512MiB"},
+        log=tmp_path / "log",
+        say=print,
+        cwd=tmp_path,
+        grace=5,
+    )
+    client = admin_client(ports, secret)
+    await child.start(lambda: seaweed.healthy(client), timeout=60)
+    try:
+        with pytest.raises(ChildFailed, match="gives no content within 2 s"):
+            await seaweed.prepare(program, client, internal, tmp_path, timeout=2)
+    finally:
+        await child.stop()
 
 
 async def test_the_namespace_keeps_workflows_long_and_has_our_search_attributes(home: Path) -> None:

@@ -60,6 +60,7 @@ async def said_by(process: Process) -> str:
     return output.decode()
 
 
+@pytest.mark.slow
 async def test_a_second_up_finds_the_first_and_ctrl_c_leaves_no_process(home: Path) -> None:
     ports = Ports.free()
     async with up(home, ports, ready=(home / "connection.json").exists) as (first, environ):
@@ -92,6 +93,7 @@ async def test_ctrl_c_while_it_starts_leaves_no_process(home: Path) -> None:
         assert HomeLock(home).holder() is None
 
 
+@pytest.mark.slow
 async def test_no_child_outlives_a_stack_that_is_killed_and_the_next_up_succeeds(home: Path) -> None:
     ports = Ports.free()
     async with up(home, ports, ready=(home / "connection.json").exists) as (first, _):
@@ -101,6 +103,7 @@ async def test_no_child_outlives_a_stack_that_is_killed_and_the_next_up_succeeds
         await start_raw_workflow(stack, "after")
 
 
+@pytest.mark.slow
 async def test_detached_it_returns_when_ready_and_down_stops_it(home: Path) -> None:
     ports = Ports.free()
     environ = {

@@ -93,6 +93,7 @@ async def test_a_number_without_a_name_runs_too(bench: Bench) -> None:
     assert (await bench.run('echo "$(id -u):$(id -g) $(id -G) $HOME"')).stdout == "4321:4322 4322 /\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", ["root", "agent"])
 async def test_busybox_alone_does_everything(bench: Bench, user: str) -> None:
     await bench.acquire(image=image(bench, BUSYBOX), user=user)

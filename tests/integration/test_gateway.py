@@ -48,6 +48,7 @@ async def test_unknown_agents_and_routes(world: World) -> None:
     assert body(await world.http.post("/v1/agents/x/files"), 405)["code"] == "no_route"
 
 
+@pytest.mark.slow
 async def test_events_come_from_the_store_and_the_workflow_without_gap(world: World, agent: AgentHandle) -> None:
     for number in range(26):
         await agent.send(f"n{number}")

@@ -65,6 +65,7 @@ class AskHost:
         return answer
 
 
+@pytest.mark.slow
 async def test_a_full_host_answers(settings: Settings, temporal: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     holding, let_go = asyncio.Semaphore(0), asyncio.Event()
 

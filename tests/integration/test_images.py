@@ -10,17 +10,20 @@ from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
-from docker.errors import APIError
-from docker.errors import ImageNotFound as NoSuchImage
+from docker.errors import APIError, ImageNotFound as NoSuchImage
 from temporalio.testing import ActivityEnvironment
 
-from activities import images
 from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_images import DockerImages
 from activities.errors import ImageNotFound, SandboxRefused, StoreUnavailable
-from activities.images import ImageActivities, ImageManifest, manifest_key, part_key
+from activities.images import ImageActivities, is_kept
 from activities.ports.store import ObjectStore
-from hibernaut.contracts import KeepImageRequest, LoadImageRequest, LoadImageResult, StoreKeys
+from activities.snapshots import image_packs
+from activities.snapshots.image_format import PACKS, ImageManifest, manifest_key, pack_key
+from activities.snapshots.image_leftovers import Leftovers, collect_image_leftovers
+from activities.snapshots.image_packs import MAXIMUM_BYTES
+from hibernaut.contracts import KeepImageRequest, KeepImageResult, LoadImageRequest, LoadImageResult
+from tests.support.images import keep_as_format_1, kept
 
 MEBIBYTE = 1 << 20
 
@@ -43,6 +46,27 @@ class Shelf:
         self.daemon.api.import_image_from_data(buffer.getvalue(), repository=name, tag="1")
         self._made.append(f"{name}:1")
         return str(self.daemon.api.inspect_image(f"{name}:1")["Id"])
+
+    def build_on(self, image_id: str, name: str, size: int) -> str:
+        """Make an image of another one and a layer of one more file; its id."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            member = tarfile.TarInfo("more")
+            member.size = size
+            archive.addfile(member, io.BytesIO(os.urandom(size)))
+        container = self.daemon.api.create_container(image_id, command=["/data"])["Id"]
+        try:
+            self.daemon.api.put_archive(container, "/", buffer.getvalue())
+            made = self.daemon.api.commit(container, repository=name, tag="1")
+        finally:
+            self.daemon.api.remove_container(container)
+        self._made.append(f"{name}:1")
+        return str(made["Id"])
+
+    async def archive(self, image_id: str) -> bytes:
+        """What `docker save` writes."""
+        async with aclosing(self.images.save(image_id)) as pieces:
+            return b"".join([piece async for piece in pieces])
 
     def remove(self, image_id: str) -> None:
         """What `docker rmi -f` does."""
@@ -76,15 +100,18 @@ def name() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "PART", MEBIBYTE)
+def _small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_packs, "PACK_BYTES", MEBIBYTE)
 
 
-async def _keep(shelf: Shelf, store: ObjectStore, image_id: str, name: str) -> ImageManifest:
+async def _keep(shelf: Shelf, store: ObjectStore, image_id: str, name: str) -> KeepImageResult:
     request = KeepImageRequest(image_id=image_id, image=f"{name}:1")
-    result = await ActivityEnvironment().run(ImageActivities("h", shelf.images, store).keep, request)
-    assert result.ref == manifest_key(image_id)
-    return ImageManifest.model_validate_json(await store.get(result.ref))
+    return await ActivityEnvironment().run(ImageActivities("h", shelf.images, store).keep, request)
+
+
+async def _pieces(archive: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(archive), MEBIBYTE):
+        yield archive[start : start + MEBIBYTE]
 
 
 async def _load(shelf: Shelf, store: ObjectStore, image_id: str) -> LoadImageResult:
@@ -95,12 +122,13 @@ async def _load(shelf: Shelf, store: ObjectStore, image_id: str) -> LoadImageRes
 
 async def test_an_image_comes_back_as_the_same_image(shelf: Shelf, store: ObjectStore, name: str) -> None:
     image_id = shelf.make(name)
-    manifest = await _keep(shelf, store, image_id, name)
-    assert len(manifest.parts) > 3
+    await _keep(shelf, store, image_id, name)
+    manifest = await kept(store, image_id)
+    assert len(manifest.packs) > 2
     shelf.remove(image_id)
     assert await shelf.images.inspect(image_id) is None
     result = await _load(shelf, store, image_id)
-    assert result.bytes == sum(part.stored for part in manifest.parts)
+    assert result.bytes == sum(stored for _, _, _, stored, _ in manifest.chunks)
     found = await shelf.images.inspect(image_id)
     assert found is not None
     assert found.image_id == image_id
@@ -108,14 +136,49 @@ async def test_an_image_comes_back_as_the_same_image(shelf: Shelf, store: Object
     shelf.daemon.api.remove_container(created["Id"])
 
 
+async def test_the_daemon_writes_an_image_the_same_way_every_time(shelf: Shelf, name: str) -> None:
+    image_id = shelf.build_on(shelf.make(name), f"{name}-b", MEBIBYTE)
+    archive = await shelf.archive(image_id)
+    assert await shelf.archive(image_id) == archive
+    shelf.remove(image_id)
+    await shelf.images.load(_pieces(archive))
+    assert await shelf.archive(image_id) == archive, "one that was loaded too"
+
+
+async def test_an_image_with_another_layer_stores_that_layer(shelf: Shelf, store: ObjectStore, name: str) -> None:
+    below = shelf.make(name, 12 * MEBIBYTE)
+    one, two = (shelf.build_on(below, f"{name}-{number}", 2 * MEBIBYTE) for number in (1, 2))
+    whole = await _keep(shelf, store, one, f"{name}-1")
+    assert whole.bytes_stored > 14 * MEBIBYTE
+    more = await _keep(shelf, store, two, f"{name}-2")
+    assert 2 * MEBIBYTE < more.bytes_stored < 2 * MEBIBYTE + 3 * MAXIMUM_BYTES
+    assert await collect_image_leftovers(store) == Leftovers(0, 0), "nothing is a day old"
+    for image_id in (one, two):
+        shelf.remove(image_id)
+        await _load(shelf, store, image_id)
+        assert await shelf.images.inspect(image_id) is not None
+
+
+async def test_an_image_that_an_older_release_kept_is_loaded(shelf: Shelf, store: ObjectStore, name: str) -> None:
+    image_id = shelf.make(name)
+    await keep_as_format_1(store, await shelf.archive(image_id), MEBIBYTE, image_id)
+    assert await is_kept(store, image_id)
+    shelf.remove(image_id)
+    await _load(shelf, store, image_id)
+    assert await shelf.images.inspect(image_id) is not None
+
+
 async def test_a_keep_that_dies_is_taken_up_by_the_next(
     shelf: Shelf, store: ObjectStore, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = shelf.make(name)
-    put, written = store.put, list[str]()
+    put, begun, written = store.put, list[str](), list[str]()
 
     async def dying(key: str, data: bytes, *, if_none_match: bool = False) -> None:
-        if len(written) == 2:
+        begun.append(key)
+        if len(begun) > 2:
+            while len(written) < 2:
+                await asyncio.sleep(0.01)
             raise StoreUnavailable("the worker is killed here")
         await put(key, data, if_none_match=if_none_match)
         written.append(key)
@@ -124,9 +187,12 @@ async def test_a_keep_that_dies_is_taken_up_by_the_next(
         patch.setattr(store, "put", dying)
         with pytest.raises(StoreUnavailable):
             await _keep(shelf, store, image_id, name)
-    assert not await images.is_kept(store, image_id)
-    manifest = await _keep(shelf, store, image_id, name)
-    assert written == [part_key(image_id, part.digest) for part in manifest.parts[:2]], "docker save repeats itself"
+    assert not await is_kept(store, image_id)
+    before = {info.key async for info in store.list(PACKS)}
+    await _keep(shelf, store, image_id, name)
+    named = {pack_key(pack) for pack in (await kept(store, image_id)).packs}
+    assert set(written) <= named
+    assert {info.key async for info in store.list(PACKS)} - before <= named
     shelf.remove(image_id)
     await _load(shelf, store, image_id)
     assert await shelf.images.inspect(image_id) is not None
@@ -143,17 +209,21 @@ async def test_no_name_moves(shelf: Shelf, store: ObjectStore, name: str) -> Non
     assert shelf.named(old) == old
 
 
-async def test_a_damaged_part_leaves_no_image(shelf: Shelf, store: ObjectStore, name: str) -> None:
+async def test_a_damaged_pack_leaves_no_image(shelf: Shelf, store: ObjectStore, name: str) -> None:
     image_id = shelf.make(name)
-    manifest = await _keep(shelf, store, image_id, name)
+    await _keep(shelf, store, image_id, name)
+    manifest: ImageManifest = await kept(store, image_id)
     shelf.remove(image_id)
-    key = part_key(image_id, manifest.parts[-1].digest)
+    # The last that comes: the daemon has nearly all of it by then.
+    _, pack, offset, *_ = manifest.chunks[manifest.archive[-1]]
+    key = pack_key(manifest.packs[pack])
     data = await store.get(key)
-    await store.put(key, bytes([data[0] ^ 1]) + data[1:])
+    await store.put(key, data[: offset + 5] + bytes([data[offset + 5] ^ 1]) + data[offset + 6 :])
     with pytest.raises(ImageNotFound, match="damaged") as caught:
         await _load(shelf, store, image_id)
     assert not caught.value.retryable
-    assert StoreKeys.image(image_id, "") in str(caught.value)
+    assert key in str(caught.value)
+    assert manifest_key(image_id) in str(caught.value)
     assert await shelf.images.inspect(image_id) is None
     await store.put(key, data)
     await _load(shelf, store, image_id)
@@ -162,8 +232,7 @@ async def test_a_damaged_part_leaves_no_image(shelf: Shelf, store: ObjectStore, 
 
 async def test_a_load_that_is_cancelled_leaves_no_image(shelf: Shelf, name: str) -> None:
     image_id = shelf.make(name)
-    async with aclosing(shelf.images.save(image_id)) as pieces:
-        archive = b"".join([piece async for piece in pieces])
+    archive = await shelf.archive(image_id)
     shelf.remove(image_id)
     begun = asyncio.Event()
 
@@ -181,6 +250,24 @@ async def test_a_load_that_is_cancelled_leaves_no_image(shelf: Shelf, name: str)
     with pytest.raises(asyncio.CancelledError):
         await loading
     await source.aclose()
+    assert await shelf.images.inspect(image_id) is None
+
+
+async def test_a_save_that_is_cancelled_while_it_reads_frees_the_daemon(shelf: Shelf, name: str) -> None:
+    image_id = shelf.make(name, 40 * MEBIBYTE)
+
+    async def read() -> None:
+        async with aclosing(shelf.images.save(image_id)) as pieces:
+            async for _ in pieces:
+                begun.set()
+
+    begun = asyncio.Event()
+    reading = asyncio.create_task(read())
+    await begun.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    shelf.remove(image_id)
     assert await shelf.images.inspect(image_id) is None
 
 

@@ -12,8 +12,7 @@ import httpx2
 import pytest
 
 from activities.adapters.docker_client import Daemon
-from examples.scripted_model import say
-from examples.scripted_model import shell as run
+from examples.scripted_model import say, shell as run
 from hibernaut.agent import AgentHandle
 from tests.integration.conftest import LabFactory
 from workers.devstack.stack import DevStack
@@ -71,6 +70,7 @@ async def lines(process: asyncio.subprocess.Process, count: int) -> list[bytes]:
     return [await process.stdout.readline() for _ in range(count)]
 
 
+@pytest.mark.slow
 async def test_output_is_seen_while_it_grows_and_whole_afterwards(lab: LabFactory, gateway: dict[str, str]) -> None:
     async with lab([run(WAITING, LARGE, "sha256sum < /root/large"), say("done")]) as it, asyncio.timeout(100):
         agent = await it.start()

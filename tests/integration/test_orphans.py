@@ -94,6 +94,7 @@ async def _container(agent: AgentHandle) -> str:
     return lease.sandbox_id
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_orphans_are_removed_and_the_living_are_not(
     lab: LabFactory,
@@ -144,6 +145,7 @@ async def test_orphans_are_removed_and_the_living_are_not(
         await live.close()
 
 
+@pytest.mark.slow
 async def test_only_what_temporal_says_for_certain_counts(
     lab: LabFactory, temporal: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ async def _way_to_docker() -> AsyncGenerator[int]:
                 await writer.wait_closed()
 
 
+@pytest.mark.slow
 async def test_the_store_goes_away_and_comes_back(tmp_path: Path) -> None:
     async with (
         ScriptedModel([shell("echo kept > /root/x"), say("one"), shell("cat /root/x"), say("two")]) as model,

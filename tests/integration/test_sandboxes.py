@@ -93,7 +93,9 @@ async def test_the_spec_becomes_the_container(bench: Bench) -> None:
     assert host["NanoCpus"] == 500_000_000
     assert host["PidsLimit"] == 100
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    options = host["SecurityOpt"]
+    assert isinstance(options, list)
+    assert options[0] == "no-new-privileges"
     seen = await bench.run('echo "$COLOUR $PWD $(id -un)"; ls /sys/class/net')
     assert seen.stdout == "blue /srv/job agent\nlo\n"
 
@@ -224,6 +226,19 @@ async def test_files_are_put_listed_and_read(bench: Bench) -> None:
     content = b"".join([piece async for piece in bench.boxes.read_file(container.sandbox_id, path)])
     assert content == b"".join(bytes([number]) * 50_000 for number in range(40))
     assert (await bench.run("ls /run/hibernaut/in")).stdout == ""
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb\n", "\\012 '$(x)`\"*", "-n", "\u6587\x1b[2J"])
+async def test_any_name_is_listed_and_read(bench: Bench, name: str) -> None:
+    container = await bench.acquire()
+    octal = "".join(f"\\0{byte:03o}" for byte in name.encode("utf-8", "surrogateescape"))
+    made = await bench.run(f"mkdir /root/d; n=$(printf '%b.' '{octal}'); printf found > \"/root/d/${{n%.}}\"")
+    assert made.stderr == ""
+    (entry,) = await bench.boxes.list_files(container.sandbox_id, "/root/d")
+    path = f"/root/d/{name}"
+    assert entry.path == path
+    assert [one.path for one in await bench.boxes.list_files(container.sandbox_id, path)] == [path]
+    assert b"".join([piece async for piece in bench.boxes.read_file(container.sandbox_id, path)]) == b"found"
 
 
 @pytest.mark.parametrize("path", ["/nope", "/etc", "relative", "/etc/../../x\0y"])

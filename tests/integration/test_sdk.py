@@ -236,6 +236,7 @@ async def test_a_server_that_is_no_temporal_is_told_in_time() -> None:
             await AgentClient.connect(address=f"127.0.0.1:{port}")
 
 
+@pytest.mark.slow
 async def test_without_a_worker_it_says_so_instead_of_hanging(name: str) -> None:
     async with temporal_server() as fresh:
         client = AgentClient.over(fresh.client)

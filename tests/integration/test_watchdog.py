@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from activities.adapters.docker_captures import DockerCaptures
 from activities.adapters.docker_freeze import Freezer
 from activities.errors import SandboxUnavailable
 from tests.support.hosts import Host, a_host, until
+from tests.support.wedges import answers, commands
 from workers.settings import CHECKOUT, HostSettings
 from workers.watchdog.folder import HostFolder, HostLease, boot_id, since_boot
 from workers.watchdog.spawn import guarded, watched
@@ -89,6 +90,7 @@ async def test_sandboxes_are_frozen_when_the_lease_runs_out_and_not_before(world
         await strange.boxes.close()
 
 
+@pytest.mark.slow
 async def test_contact_keeps_them_going_and_thaws_nothing(world: Watched) -> None:
     host = world.host
     mine = (await host.acquire()).sandbox_id
@@ -109,7 +111,8 @@ async def test_a_snapshot_under_way_neither_thaws_nor_hides_what_is_frozen(world
     mine = (await host.acquire()).sandbox_id
     freezer = Freezer(host.daemon, world.folder)
     captures = DockerCaptures(host.daemon, marks=world.folder)
-    with freezer.frozen(mine):
+    pid = int(host.daemon.api.inspect_container(mine)["State"]["Pid"])
+    with freezer.frozen(mine, pid):
         world.contact(ago=LEASE_S)
         async with world.watchdog():
             await until(lambda: world.folder.holds(mine), "a mark")
@@ -122,6 +125,28 @@ async def test_a_snapshot_under_way_neither_thaws_nor_hides_what_is_frozen(world
     assert not host.paused(mine), "one that an attempt left behind is let go on"
 
 
+@pytest.mark.slow
+async def test_commands_that_start_meanwhile_do_not_keep_the_daemon_from_answering(world: Watched) -> None:
+    boxes = world.host.boxes
+    # Of a container in which commands start all the time, every other is caught as one does.
+    mine = {(await world.host.acquire()).sandbox_id for _ in range(5)}
+    async with world.watchdog():
+        with ExitStack() as stack:
+            for box in mine:
+                stack.enter_context(commands(box))
+            # Half a lease is left for the freeze and for what it brings about.
+            world.contact(ago=20.0, seconds=20.0)
+            while not all(box.paused for box in await boxes.owned()):
+                await asyncio.sleep(0.05)
+            for box in mine:
+                assert await asyncio.to_thread(answers, box)
+            assert all(world.host.paused(box) for box in mine)
+            assert world.folder.marked() == mine
+    for box in mine:
+        await boxes.unpause(box)
+        assert not world.host.paused(box)
+
+
 async def test_a_sandbox_that_somebody_thaws_meanwhile_is_frozen_again(world: Watched) -> None:
     host = world.host
     mine = (await host.acquire()).sandbox_id
@@ -132,6 +157,7 @@ async def test_a_sandbox_that_somebody_thaws_meanwhile_is_frozen_again(world: Wa
         await until(lambda: host.paused(mine), "another freeze")
 
 
+@pytest.mark.slow
 async def test_a_killed_watchdog_is_replaced_and_the_worker_s_own_death_changes_nothing(world: Watched) -> None:
     host = world.host
     mine = (await host.acquire()).sandbox_id

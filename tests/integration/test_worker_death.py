@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from uuid import uuid4
 
+import pytest
 from temporalio.client import Client
 
 from activities.adapters.docker_client import Daemon
@@ -42,6 +43,7 @@ async def _until_it_runs(agent: AgentHandle, daemon: Daemon) -> None:
     raise AssertionError("the command never started")
 
 
+@pytest.mark.slow
 async def test_a_command_outlives_its_worker_and_runs_once(stack: DevStack, temporal: Client) -> None:
     command = "echo run >> /root/runs; sleep 6; wc -l < /root/runs"
     script = [shell(command), respond(lambda seen: say(seen.calls[-1].results[0].stdout.strip()))]

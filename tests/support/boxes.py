@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import pickle
+import subprocess
+import tarfile
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docker.errors import NotFound
 
 from activities.adapters.docker_client import Daemon
-from activities.adapters.docker_sandbox import CAPABILITIES
+from hibernaut.models.isolation import CAPABILITIES
 
 IMAGE = "hibernaut/sandbox:latest"
 LABEL = "hibernaut.test"
@@ -88,6 +92,31 @@ class Box:
         """Write a file of some kilobytes, from inside: gVisor does not see what a daemon copies in."""
         self.python(f"import base64; open({path!r}, 'wb').write(base64.b64decode({base64.b64encode(content)!r}))")
 
+    def put_tree(self, path: str, tree: Path) -> None:
+        """Copy a directory's content into one that exists, by the daemon: no program of the container's runs."""
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                archive.add(tree, ".", filter=_as_root)
+            file.seek(0)
+            assert self.daemon.client.containers.get(self.id).put_archive(path, file)
+
+    def unpack(self, path: str, tree: Path) -> None:
+        """Copy a directory's content into one that exists, by the container's own tar."""
+        host = ["--host", self.daemon._base_url] if self.daemon._base_url else []
+        argv = ["docker", *host, "exec", "--interactive", "--user=0", self.id, "tar", "-x", "-C", path]
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                archive.add(tree, ".", filter=_as_root)
+            file.seek(0)
+            subprocess.run(argv, stdin=file, check=True)
+
+    @property
+    def root(self) -> Path:
+        """The root file system on this host, as its kernel shows it, without other file systems mounted in it."""
+        merged = Path(self.daemon.api.inspect_container(self.id)["GraphDriver"]["Data"]["MergedDir"])
+        assert merged.is_mount(), merged
+        return merged
+
     @property
     def is_paused(self) -> bool:
         """Whether it is frozen."""
@@ -102,11 +131,11 @@ class Boxes:
         self._runtime = runtime
         self._made: list[str] = []
 
-    def make(self, *, image: str = IMAGE, argv: list[str] | None = None) -> Box:
+    def make(self, *, image: str = IMAGE, argv: list[str] | None = None, network: str = "none") -> Box:
         """Start a container."""
         api = self.daemon.api
         host = api.create_host_config(
-            network_mode="none",
+            network_mode=network,
             cap_drop=["ALL"],
             cap_add=list(CAPABILITIES),
             security_opt=["no-new-privileges"],
@@ -124,12 +153,22 @@ class Boxes:
         api.start(created["Id"])
         return Box(self.daemon, created["Id"], api.inspect_container(created["Id"])["Image"])
 
+    def remove(self, box: Box) -> None:
+        """Remove one."""
+        self.daemon.api.remove_container(box.id, v=True, force=True)
+        self._made.remove(box.id)
+
     def close(self) -> None:
         """Remove everything."""
         for made in self._made:
             with contextlib.suppress(NotFound):
                 self.daemon.api.remove_container(made, v=True, force=True)
         self.daemon.close()
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    return member
 
 
 def assert_same_changes(fresh: Tree, source: Tree, copy: Tree) -> None:

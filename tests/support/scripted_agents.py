@@ -19,8 +19,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from hibernaut import contracts as c
 from hibernaut.models import Event, LeaseStatus, ToolCall, Usage
 from workers.interceptor import ErrorInterceptor
-from workflows.agent import AgentWorkflow
-from workflows.delete import DeleteAgentWorkflow
+from workers.registry import WORKFLOWS
 
 HOST = "host-under-test"
 TEMPORAL = Path(__file__).parents[2] / ".venv/bin/temporal"
@@ -48,6 +47,8 @@ class Script:
     on_events: Callable[[c.AppendEventsRequest], Any] | None = None
     on_exec: Callable[[c.ExecRequest], Any] | None = None
     """Runs the commands of a message `run COMMAND && COMMAND ...`."""
+    more: list[Callable[..., Any]] = field(default_factory=list[Callable[..., Any]])
+    """Other activities that the agents' worker has, real ones among them."""
 
     def activities(self) -> list[Callable[..., Any]]:
         return [
@@ -63,6 +64,7 @@ class Script:
             self.append,
             self.purge,
             self.forget,
+            *self.more,
         ]
 
     @activity.defn(name=c.MODEL_CALL.name)
@@ -170,9 +172,12 @@ async def working(client: Client, script: Script) -> AsyncGenerator[None]:
     agents = Worker(
         client,
         task_queue=c.TASK_QUEUE,
-        workflows=[AgentWorkflow, DeleteAgentWorkflow],
+        workflows=list(WORKFLOWS),
         activities=script.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
+        # No detection of deadlocks: on a busy machine a task of a workflow may take its two seconds, and what is
+        # interrupted then leaves coroutines that were never awaited, in whichever test runs next.
+        debug_mode=True,
         interceptors=[ErrorInterceptor()],
         max_heartbeat_throttle_interval=timedelta(milliseconds=100),
     )

@@ -1,6 +1,6 @@
 """sandbox.assess and host.ping, on a pretended daemon: every state a container can be found in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -31,6 +31,7 @@ class Pretended:
     ends_at_once: bool = False
     silent: bool = False
     superseded: bool = False
+    marked: bool = False
     done: list[str] = field(default_factory=list[str])
 
     async def inspect(self, sandbox_id: str) -> ContainerState:
@@ -50,7 +51,11 @@ class Pretended:
 
     async def unpause(self, sandbox_id: str) -> None:
         assert sandbox_id == LEASE.sandbox_id
+        assert not self.marked, "a mark set after this must stay"
         self.done.append("unpause")
+        if self.state is None or not self.state.running:
+            raise SandboxLost("no such container, or it does not run")
+        self.state = replace(self.state, paused=False)
 
     async def owned(self) -> list[Owned]:
         if self.silent:
@@ -62,11 +67,12 @@ class Pretended:
         return not self.superseded
 
     def holds(self, container_id: str) -> bool:
-        del container_id
-        return False
+        assert container_id == LEASE.sandbox_id
+        return self.marked
 
     def release(self, container_id: str) -> None:
         assert container_id == LEASE.sandbox_id
+        self.marked = False
         self.done.append("release")
 
 
@@ -115,6 +121,25 @@ async def test_one_that_is_frozen_goes_on_once_its_mark_is_gone() -> None:
     result = await assess(daemon)
     assert (result.state, result.reason) == ("running", "it was frozen and goes on")
     assert daemon.done == ["release", "unpause"]
+
+
+async def test_one_that_is_marked_is_thawed_before_anything_is_asked_about_it() -> None:
+    daemon = Pretended(state(paused=True), marked=True)
+    result = await assess(daemon)
+    assert (result.state, result.reason) == ("running", "it was frozen and goes on")
+    assert daemon.done == ["release", "unpause"]
+
+
+async def test_one_that_ended_or_was_removed_while_it_was_marked() -> None:
+    assert (await assess(Pretended(state(running=False, exit_code=1), marked=True))).state == "restarted"
+    assert (await assess(Pretended(None, marked=True))).state == "gone"
+
+
+async def test_one_that_is_marked_and_no_longer_asked_for_keeps_its_mark() -> None:
+    daemon = Pretended(state(paused=True), marked=True, superseded=True)
+    with pytest.raises(SandboxUnavailable, match="does not ask for it any more"):
+        await assess(daemon)
+    assert (daemon.done, daemon.marked) == ([], True)
 
 
 async def test_one_that_was_restarted_is_told_apart_from_one_that_runs_on() -> None:

@@ -176,6 +176,11 @@ def test_escape_sequences_do_not_reach_the_terminal() -> None:
     hostile = "a\x1b]0;owned\x07b\x1b[2Jc\x9bd\u202ee\rf"
     assert clean(hostile).isprintable()
     assert clean("two\nlines\tand ä — 漢") == "two\nlines\tand ä — 漢"
+    # What cannot be seen would make another command of the one that is shown.
+    for unseen in "\u200b\u200c\u200d\u2060\ufeff\u00ad\u061c\u3164\ufe0f\U000e0061\u2028":
+        assert clean(f"r{unseen}m") == "r\N{REPLACEMENT CHARACTER}m", hex(ord(unseen))
+    seen = "\N{FAMILY}\ufe0f \N{MAN}\u200d\N{WOMAN} 1\ufe0f\u20e3 \u0645\u06cc\u200c\u062e"
+    assert clean(seen) == seen
 
 
 def event(of: EventKind, summary: str, /, **data: JsonValue) -> Event:
@@ -213,8 +218,13 @@ def test_names_of_files_are_safe_too() -> None:
             target="\x1b[2J",
         )
 
-    table = files_table([entry("/a\nb"), entry("/caf\udce9")])
-    assert table.row_count == 2
+    shown = files_table([entry("/a\nb"), entry("/caf\udce9\\\u202e\x85"), entry("/" + "x" * 300)]).plain.splitlines()
+    assert [line.split("  ")[-1] for line in shown] == [
+        r"/a\nb -> \x1b[2J",
+        r"/caf\xe9\\\u202e\u0085 -> \x1b[2J",
+        "/" + "x" * 300 + r" -> \x1b[2J",
+    ]
+    assert shown[0].startswith("lrwsr-xr-x  0:0  -  2026-")
 
 
 @pytest.mark.parametrize(

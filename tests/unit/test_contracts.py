@@ -6,29 +6,49 @@ from typing import Any, get_type_hints
 
 from temporalio import activity
 
+from activities.artifacts import ArtifactActivities
+from activities.checkpoints import Checkpoints
+from activities.children import ChildActivities
+from activities.compaction import CompactionActivities
+from activities.forking import BranchActivities
 from activities.host import AssessActivities, PingActivities
 from activities.housekeeping import KeepingActivities
 from activities.images import ImageActivities
+from activities.images_upkeep import ImageUpkeepActivities
+from activities.mcp_call import McpActivities
 from activities.model_call import ModelActivities
 from activities.sandbox import PlacementActivities, SandboxActivities
+from activities.scheduling import ScheduleActivities
 from activities.shell import ShellActivities
 from activities.snapshot import SnapshotActivities
 from activities.sweep import HostActivities, SweepActivities
+from activities.upkeep import UpkeepActivities
+from activities.verification import VerifyActivities
 from hibernaut.contracts import STUBS
 from workflows.options import OPTIONS
 
 CLASSES = (
     AssessActivities,
+    BranchActivities,
+    Checkpoints,
+    ChildActivities,
+    CompactionActivities,
     HostActivities,
     ImageActivities,
+    ImageUpkeepActivities,
     KeepingActivities,
+    McpActivities,
     ModelActivities,
     PingActivities,
     PlacementActivities,
     SandboxActivities,
+    ArtifactActivities,
+    ScheduleActivities,
     ShellActivities,
     SnapshotActivities,
     SweepActivities,
+    UpkeepActivities,
+    VerifyActivities,
 )
 
 

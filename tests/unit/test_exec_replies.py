@@ -1,8 +1,7 @@
 """What a container answers is hostile: whatever comes, the worker stays bounded and ends."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from activities.adapters.docker_result import INLINE_BYTES, ReplyReader, Seen
 from activities.errors import SandboxRefused

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
 
 from activities.adapters.local_store import LocalStore

@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from workflows.ladder import LAST, Finding, Rung, Step, climb, first, following
 

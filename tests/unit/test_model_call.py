@@ -15,8 +15,9 @@ from activities.errors import ModelRejected, ModelUnavailable, TranscriptConflic
 from activities.model_call import CALL_HEAD, REPLY_HEAD, TEXT_HEAD, ModelActivities, cut_for_history
 from activities.providers import load_providers
 from activities.transcript import Transcript
+from activities.unanswered import ModelPerhapsPaid
 from examples.scripted_model import Script, ScriptedModel, calls, hang, http_error, refuse, say, shell, slow
-from hibernaut.contracts import Instructions, ModelReply, ModelRequest, ToolResult, UserMessage
+from hibernaut.contracts import Instructions, ModelReply, ModelRequest, PerhapsPaid, ToolResult, UserMessage
 from hibernaut.models import CommandOutcome, OutcomeKind, ToolCall
 
 UID = "0123456789abcdef"
@@ -181,8 +182,10 @@ async def test_heartbeats_go_on_while_the_provider_is_silent_and_a_cancel_ends_t
         asked = asyncio.create_task(environment.run(agent.activities.call, request()))
         await beaten.wait()
         environment.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(ModelPerhapsPaid) as given_up:
             await asked
+        [paid] = given_up.value.details
+        assert PerhapsPaid.model_validate(paid).requests == 1
         assert [info async for info in agent.store.list("agents/")] == []
 
 

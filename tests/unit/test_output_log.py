@@ -4,8 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from activities import output_log
 from activities.adapters.local_store import LocalStore

@@ -11,7 +11,9 @@ from activities.adapters.openai_responses import ResponsesAdapter
 from activities.errors import ModelRejected
 from activities.ports.model import ModelInput
 from activities.providers import Providers, ProviderSettingsInvalid, load_providers
+from activities.windows import Window
 from examples.scripted_model import ScriptedModel, say
+from hibernaut.models import Usage
 
 KEY = "sk-provider-key-123456"
 
@@ -130,7 +132,15 @@ def test_a_missing_file_is_named() -> None:
         load_providers({"HIBERNAUT_PROVIDERS": "/nowhere/providers.yaml"})
 
 
-@pytest.mark.parametrize(("name", "value"), [("HIBERNAUT_WIRE", "soap"), ("OPENAI_BASE_URL", "ftp://x")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HIBERNAUT_WIRE", "soap"),
+        ("OPENAI_BASE_URL", "ftp://x"),
+        ("HIBERNAUT_CONTEXT_WINDOW", "large"),
+        ("HIBERNAUT_CONTEXT_WINDOW", "12"),
+    ],
+)
 def test_a_wrong_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(ProviderSettingsInvalid, match=name):
         load_providers({name: value})
@@ -141,3 +151,25 @@ def test_an_empty_key_file_is_named(tmp_path: Path) -> None:
     environ = written(tmp_path, {"p": {"api_key_file": str(tmp_path / "key")}})
     with pytest.raises(ProviderSettingsInvalid, match="is empty"):
         load_providers(environ)
+
+
+def test_a_window_is_the_models_own_or_else_the_providers(tmp_path: Path) -> None:
+    one = {
+        "base_url": "http://127.0.0.1:1/v1",
+        "context_window": 200_000,
+        "compact_at": 0.7,
+        "models": {"small": {"context_window": 8_000, "compaction_model": "large"}, "large": {}},
+    }
+    providers = load_providers(written(tmp_path, {"main": one}))
+    assert providers.window("main", "small") == Window(8_000, 0.7, "large")
+    assert providers.window("main", "large") == providers.window("main", "unheard of") == Window(200_000, 0.7)
+    assert providers.window("elsewhere", "small") == Window()
+    variables = load_providers({"OPENAI_API_KEY": KEY, "HIBERNAUT_CONTEXT_WINDOW": "128000"})
+    assert variables.window("default", "any") == Window(128_000, 0.8)
+
+
+def test_a_call_is_near_the_window_by_what_it_used() -> None:
+    window = Window(10_000, 0.8)
+    assert not window.near(Usage(input_tokens=7_000, output_tokens=999))
+    assert window.near(Usage(input_tokens=7_000, output_tokens=1_000))
+    assert not Window().near(Usage(input_tokens=10**9))

@@ -1,4 +1,4 @@
-"""The housekeeping schedule never keeps a worker from starting."""
+"""The schedules never keep a worker from starting."""
 
 from datetime import timedelta
 from typing import Any, cast
@@ -7,7 +7,7 @@ import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
 from hibernaut.errors import InvalidSettings
-from workers.schedule import ensure_housekeeping
+from workers.schedule import ensure_collection, ensure_housekeeping
 from workers.settings import Settings
 
 
@@ -24,14 +24,18 @@ class Refusing:
 async def test_a_schedule_that_cannot_be_made_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     client = Refusing()
     await ensure_housekeeping(cast("Any", client), timedelta(minutes=10))
-    assert client.asked == 1
-    assert "no housekeeping schedule could be made: not allowed" in caplog.text
+    await ensure_collection(cast("Any", client), timedelta(hours=24))
+    assert client.asked == 2
+    for name in ("hibernaut-housekeeping", "hibernaut-collection"):
+        assert f"no schedule {name} could be made: not allowed" in caplog.text
 
 
-async def test_zero_minutes_ask_for_none() -> None:
+async def test_zero_asks_for_none() -> None:
     client = Refusing()
-    settings = Settings.load({"HIBERNAUT_STORE": "file:///tmp/store", "HIBERNAUT_HOUSEKEEPING_MINUTES": "0"})
+    none = {"HIBERNAUT_HOUSEKEEPING_MINUTES": "0", "HIBERNAUT_COLLECTION_HOURS": "0"}
+    settings = Settings.load({"HIBERNAUT_STORE": "file:///tmp/store", **none})
     await ensure_housekeeping(cast("Any", client), timedelta(minutes=settings.housekeeping_minutes))
+    await ensure_collection(cast("Any", client), timedelta(hours=settings.collection_hours))
     assert client.asked == 0
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from hibernaut.errors import InvalidSettings
+from workers.detached import environment
 from workers.settings import HostSettings, Settings
-from workers.watchdog.spawn import environment
 
 STORE = {"HIBERNAUT_STORE": "file:///tmp/store"}
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from activities.adapters.local_store import LocalStore
 from activities.errors import SnapshotDamaged
 from activities.snapshots.capture import Control
 from activities.snapshots.chunking import MAXIMUM_BYTES, SMALL_BYTES, cut, digest_of
 from activities.snapshots.entries import Entry, Kind
+from activities.snapshots.feed import Feed
 from activities.snapshots.fetch import Spool
 from activities.snapshots.packs import FRAME_BYTES, MAX_FRAME_BYTES, PACK_BYTES, PackWriter, open_frame
+from activities.snapshots.sealing import PLAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,8 +76,9 @@ async def test_what_is_packed_is_fetched_again(tmp_path: Path) -> None:
         await store.put(key, data)
     assert max(location.plain for location in locations.values()) < FRAME_BYTES + MAXIMUM_BYTES
     spool = Spool(locations, tmp_path)
-    await spool.fill(store, entries, Control())
-    assert spool.requests <= 2 * len(packs)
+    feed = Feed(store, locations, entries, Control(), sealer=PLAIN)
+    await spool.fill(feed)
+    assert feed.requests <= 3 * len(packs)
     for entry in spool.in_order(entries):
         assert b"".join(spool.content(entry)) == contents[entry.path]
     spool.close()
@@ -96,7 +98,9 @@ async def test_damaged_packs_are_noticed_before_anything_is_used(tmp_path: Path,
         await store.put(key, harmed)
     spool = Spool(locations, tmp_path)
     with pytest.raises(SnapshotDamaged):
-        await spool.fill(store, [Entry(b"f", Kind.FILE, size=size, chunks=chunks)], Control())
+        await spool.fill(
+            Feed(store, locations, [Entry(b"f", Kind.FILE, size=size, chunks=chunks)], Control(), sealer=PLAIN)
+        )
     spool.close()
 
 

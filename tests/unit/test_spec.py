@@ -27,7 +27,14 @@ def refusal(data: object) -> str:
         ({"model": "m", "sandbox": {"disk": 3}}, "sandbox.disk: there is no such field; known here: image, runtime"),
         ({"model": "m", "sandbox": {"cpus": -1}}, "sandbox.cpus: "),
         ({"model": "m", "sandbox": {"workdir": "x"}}, "sandbox.workdir: must be an absolute path"),
-        ({"model": "m", "sandbox": {"network": {"mode": "lan"}}}, "sandbox.network.mode: must be 'none' or 'open'"),
+        ({"model": "m", "sandbox": {"network": {"mode": "lan"}}}, "sandbox.network.mode: must be 'none', 'allow"),
+        ({"model": "m", "sandbox": {"snapshots": {"compression": 20}}}, "sandbox.snapshots.compression: "),
+        (
+            {"model": "m", "sandbox": {"snapshots": {"exclude": ["/ok", "tmp"]}}},
+            "sandbox.snapshots.exclude: 'tmp' must be an absolute path such as /tmp or /home/*/.cache",
+        ),
+        ({"model": "m", "sandbox": {"snapshots": {"max_bytes": 1}}}, "sandbox.snapshots.max_bytes: "),
+        ({"model": "m", "sandbox": {"snapshots": {"level": 1}}}, "known here: compression, exclude, max_bytes"),
         ({"model": "m", "idle_timeout": "soon"}, "idle_timeout: "),
         ({"model": "m", "max_steps": "many"}, "max_steps: "),
         ([], "not a mapping of fields but a list"),
@@ -62,6 +69,16 @@ def test_yaml_and_json_mean_the_same(tmp_path: Path, name: str, text: str) -> No
     spec = load_spec(path)
     assert spec.idle_timeout == timedelta(minutes=2)
     assert (spec.sandbox.image, spec.sandbox.env) == ("i", {"A": "b"})
+
+
+def test_snapshots_may_be_told_about_in_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "model: m\nsandbox:\n  snapshots:\n    compression: 3\n    exclude:\n    - /tmp\n    - /**/*.pyc\n"
+        "    max_bytes: 5_000_000\n"
+    )
+    snapshots = load_spec(path).sandbox.snapshots
+    assert (snapshots.compression, snapshots.exclude, snapshots.max_bytes) == (3, ("/tmp", "/**/*.pyc"), 5_000_000)
 
 
 def test_overrides_win_and_none_overrides_nothing(tmp_path: Path) -> None:

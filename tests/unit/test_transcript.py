@@ -103,6 +103,18 @@ async def test_another_worker_reads_each_segment_once_and_then_none(store: Count
     assert len(store.gets) == 20
 
 
+async def test_what_lies_before_a_border_is_not_read(store: CountingStore) -> None:
+    keys = [StoreKeys.segment(UID, 0, step, 0) for step in range(20)]
+    for step, key in enumerate(keys):
+        assert (await Transcript(store).keep(segment(step, keys[step - 1] if step else None)))[0].key == key
+    reader = Transcript(store)
+    assert [one.step for one in await reader.segments(keys[-1], until=keys[14])] == [15, 16, 17, 18, 19]
+    assert sorted(store.gets) == keys[15:]
+    assert await reader.segments(keys[14], until=keys[14]) == []
+    # A border that is not on the way is none.
+    assert len(await reader.segments(keys[3], until=keys[14])) == 4
+
+
 async def test_one_unknown_segment_costs_one_read(store: CountingStore) -> None:
     mine, theirs = Transcript(store), Transcript(store)
     ref = await chain(mine, 10)

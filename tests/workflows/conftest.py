@@ -22,6 +22,7 @@ from temporalio.worker import Worker
 
 from hibernaut import contracts as c
 from hibernaut.models import AgentStatus, Answer, AnswerState, SendRequest, Ticket
+from tests.support.scripted_agents import temporal_server
 from tests.workflows.world import HOST, World
 from workers.registry import WORKFLOWS, workflow_runner
 
@@ -50,6 +51,13 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
                 },
             )
         )
+        yield environment
+
+
+@pytest.fixture(scope="module")
+async def server() -> AsyncIterator[WorkflowEnvironment]:
+    """A development server, which has all that the time-skipping one lacks."""
+    async with temporal_server() as environment:
         yield environment
 
 
@@ -95,13 +103,14 @@ class Rig:
     async def query(
         self, agent: WorkflowHandle[Any, Any], name: str, *arguments: object, result_type: type[ResultT]
     ) -> ResultT:
-        """Ask; the time-skipping server may drop a query that meets a run's end, so that it is asked again."""
+        """Ask until a run answers: one that ends drops its queries, a child known to its parent may not run yet."""
         handle = self.client.get_workflow_handle(agent.id)
         for patience in (3, 5, 10):
             with contextlib.suppress(RPCError):
                 return await handle.query(
                     name, args=arguments, result_type=result_type, rpc_timeout=timedelta(seconds=patience)
                 )
+            await asyncio.sleep(0.2 * patience)
         return await handle.query(name, args=arguments, result_type=result_type)
 
     async def until(self, agent: WorkflowHandle[Any, Any], **wanted: object) -> AgentStatus:

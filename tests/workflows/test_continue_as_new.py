@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from hibernaut import contracts as c
-from hibernaut.models import EventsPage
+from hibernaut.models import AgentState, BudgetChange, BudgetStatus, EventsPage
 from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
 from tests.workflows.world import HOST, World, say, shell
 from workers.registry import WORKFLOWS, workflow_runner
@@ -89,3 +90,44 @@ async def test_files_put_one_after_the_other_do_not_fill_the_history(hasty: Rig)
         await handle.execute_update("put_file", put, result_type=c.PutFileResult)
     assert len({request.path for request in hasty.world.puts}) == 12
     assert await _runs(hasty, agent.id) >= 2
+
+
+@pytest.mark.slow
+async def test_files_too_large_for_a_snapshot_are_told_once_across_runs(hasty: Rig) -> None:
+    steps = 20
+    failure = ApplicationError("too much", type=c.SNAPSHOT_TOO_LARGE, non_retryable=True)
+    hasty.world.snapshot_errors = [failure] * 1_000
+
+    def tidy_up(_request: c.ModelRequest) -> c.ModelReply:
+        hasty.world.snapshot_errors.clear()
+        return shell("rm fill")
+
+    hasty.world.script = [*(shell(f"echo {number}") for number in range(steps)), tidy_up, say("done")]
+    agent = await hasty.start()
+    assert (await hasty.ask(agent, "work")).text == "done"
+    assert await _runs(hasty, agent.id) >= 3
+    told = [item for request in hasty.world.requests for item in request.new_items if item.kind == "note"]
+    assert len(told) == 1
+    # The one call that was held back for it is the second.
+    assert len(hasty.world.execs) == steps
+    status = await hasty.status(agent)
+    assert status.snapshot is not None
+
+
+@pytest.mark.slow
+async def test_a_budget_is_one_over_all_runs(hasty: Rig) -> None:
+    steps = 20
+    hasty.world.script = [*(shell(f"echo {number}") for number in range(steps)), say("done")]
+    # Every reply has 15 tokens: 80 % is reached by the eighth, the whole by the tenth.
+    agent = await hasty.start(budget={"life": {"tokens": 150}, "turn": {"tokens": 1_000_000}})
+    ticket = await hasty.send(agent, "work")
+    status = await hasty.until(agent, state=AgentState.PAUSED)
+    assert (status.steps, status.usage.tokens) == (10, 150)
+    handle = hasty.client.get_workflow_handle(agent.id)
+    change = BudgetChange.model_validate({"limits": {"life": {"tokens": 10_000}}})
+    await handle.execute_update("set_budget", change, result_type=BudgetStatus)
+    assert (await hasty.answer(agent, ticket.message_id)).text == "done"
+    assert await _runs(hasty, agent.id) >= 3
+    spent = await hasty.query(agent, "budget", result_type=BudgetStatus)
+    assert (spent.spent.life.tokens, spent.spent.turn.steps) == (15 * (steps + 1), steps + 1)
+    assert spent.limits.life.tokens == 10_000

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -54,6 +55,7 @@ async def _skip_until(rig: Rig, reached: Callable[[], bool]) -> None:
     raise AssertionError("it never came to that")
 
 
+@pytest.mark.slow
 async def test_an_agent_whose_host_is_gone_moves_to_another(rig: Rig) -> None:
     rig.world.script = [shell("make"), say("moved")]
     rig.world.ghostly = {1}
@@ -80,6 +82,7 @@ async def test_an_agent_whose_host_is_gone_moves_to_another(rig: Rig) -> None:
     assert rig.world.execs == []
 
 
+@pytest.mark.slow
 async def test_a_host_that_is_back_by_the_time_it_is_chosen_again_keeps_its_sandbox(rig: Rig) -> None:
     rig.world.script = [shell("make"), say("done")]
     rig.world.ghostly = {1}
@@ -175,6 +178,7 @@ async def test_an_interrupt_whose_exec_fails_ends_what_may_still_run(rig: Rig) -
     assert [event.data["kind"] for event in page.events if event.kind == "command"] == ["interrupted", "not_run"]
 
 
+@pytest.mark.slow
 async def test_a_busy_host_is_asked_again_and_again_and_nothing_is_lost(rig: Rig) -> None:
     rig.world.script = [shell("make"), say("done")]
     rig.world.busy = {1}

@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from hibernaut import contracts as c
 from hibernaut.models import CommandOutcome, LeaseStatus, OutcomeKind, ToolCall, Usage
+from tests.workflows.compaction_world import CompactionWorld
 
 HOST = "test-host"
 GHOST = "ghost"
@@ -34,7 +35,7 @@ Step = c.ModelReply | BaseException | Callable[[c.ModelRequest], c.ModelReply]
 
 
 @dataclass
-class World:
+class World(CompactionWorld):
     """What the model says next, what fails next, and what happened."""
 
     script: list[Step] = field(default_factory=list[Step])
@@ -45,6 +46,7 @@ class World:
     destroyed: list[c.DestroyRequest] = field(default_factory=list[c.DestroyRequest])
     snapshots: list[c.SnapshotRequest] = field(default_factory=list[c.SnapshotRequest])
     puts: list[c.PutFileRequest] = field(default_factory=list[c.PutFileRequest])
+    published: list[c.PublishRequest] = field(default_factory=list[c.PublishRequest])
     kept: dict[str, str] = field(default_factory=dict[str, str])
     events: list[int] = field(default_factory=list[int])
     live: set[int] = field(default_factory=set[int])
@@ -82,22 +84,27 @@ class World:
     """How often it was asked for."""
     put_loses: bool = False
     """Whether the container dies as the next file is written into it."""
+    stdout_bytes: int = 0
     block_exec: bool = False
     block_model: bool = False
+    given_up: BaseException | None = None
     blocked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def activities(self) -> Sequence[Callable[..., object]]:
         return (
-            self.call, self.choose, self.acquire, self.destroy, self.exec, self.take, self.restore,
+            self.compact, self.call, self.choose, self.acquire, self.destroy, self.exec, self.take, self.restore,
             self.put, self.keep, self.append, self.purge, self.forget, self.assess, self.ping,
-            self.keep_image, self.load_image,
+            self.keep_image, self.load_image, self.publish, self.call_tool,
         )  # fmt: skip
 
     @activity.defn(name=c.MODEL_CALL.name)
     async def call(self, request: c.ModelRequest) -> c.ModelReply:
         self.requests.append(request)
         if self.block_model:
-            await self._hang()
+            try:
+                await self._hang()
+            except asyncio.CancelledError as error:
+                raise self.given_up or error from None
         step = self.script.pop(0)
         if isinstance(step, BaseException):
             raise step
@@ -143,6 +150,13 @@ class World:
             lease = request.lease.model_copy(update={"started_at": "again"})
             return c.AssessResult(state="restarted", lease=lease, reason="the container had stopped; it runs again")
         return c.AssessResult(state="gone", lease=request.lease, reason="the container is gone")
+
+    @activity.defn(name=c.ARTIFACT_PUBLISH.name)
+    async def publish(self, request: c.PublishRequest) -> c.PublishResult:
+        self.published.append(request)
+        if self.block_exec:
+            await self._hang()
+        return c.PublishResult(artifact_id=request.artifact_id, name=request.name, size=1, sha256="00")
 
     @activity.defn(name=c.HOST_PING.name)
     async def ping(self, request: c.PingRequest) -> c.PingResult:
@@ -197,6 +211,7 @@ class World:
                 command=command,
                 kind=kind,
                 exit_code=0 if kind is OutcomeKind.EXIT else None,
+                stdout_bytes=self.stdout_bytes,
             )
             for position, command in enumerate(request.commands)
         )
@@ -272,9 +287,13 @@ class World:
 
     async def _hang(self) -> None:
         self.blocked.set()
-        while True:
+        while self.block_exec or self.block_model:
             activity.heartbeat()
             await asyncio.sleep(0.05)
+
+    def release(self) -> None:
+        """Let what hangs go on."""
+        self.block_exec = self.block_model = False
 
     def kinds(self, index: int) -> list[str]:
         """The kinds of the new items of one model call."""

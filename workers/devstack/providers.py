@@ -18,7 +18,8 @@ def providers_file(home: Path, ports: Ports, environ: Mapping[str, str]) -> Path
     """The file of providers for a worker with this environment.
 
     It is the one HIBERNAUT_PROVIDERS names; without it one is written into the home, with `default`, made of
-    OPENAI_API_KEY, OPENAI_BASE_URL and HIBERNAUT_WIRE as ever, and `scripted`. No key is written into it.
+    OPENAI_API_KEY, OPENAI_BASE_URL, HIBERNAUT_WIRE and HIBERNAUT_CONTEXT_WINDOW as ever, and `scripted`. No key is
+    written into it.
     """
     if named := environ.get("HIBERNAUT_PROVIDERS"):
         return Path(named).absolute()
@@ -28,6 +29,8 @@ def providers_file(home: Path, ports: Ports, environ: Mapping[str, str]) -> Path
     for field, variable in (("base_url", "OPENAI_BASE_URL"), ("wire", "HIBERNAUT_WIRE")):
         if value := environ.get(variable):
             default[field] = value
+    if window := environ.get("HIBERNAUT_CONTEXT_WINDOW"):
+        default["context_window"] = int(window) if window.isdecimal() else window
     scripted = {
         "base_url": f"http://{LOOPBACK}:{ports.scripted}/v1",
         "api_key_file": str(_scripted_key(home)),

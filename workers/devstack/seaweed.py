@@ -4,13 +4,16 @@ import asyncio
 import json
 import re
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
 from minio import Minio
-from minio.error import MinioException
+from minio.error import MinioException, S3Error
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
@@ -22,6 +25,8 @@ _GRPC_OFFSET = 10_000
 """SeaweedFS derives each gRPC port from its HTTP port."""
 _HIGHEST_PORT = 65_535 - _GRPC_OFFSET
 _SHELL_SECONDS = 30.0
+_PROBE = "probe"
+"""An object beside the store's own: no content of the server can be read while this one cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +123,11 @@ async def healthy(client: Minio) -> bool:
     return True
 
 
-async def prepare(program: Path, client: Minio, internal: InternalPorts, folder: Path) -> None:
-    """Make the bucket and have its writes synced to disk before they are acknowledged. Idempotent.
+async def prepare(program: Path, client: Minio, internal: InternalPorts, folder: Path, *, timeout: float) -> None:
+    """Make the bucket, have its writes synced to disk before they are acknowledged, wait until it serves. Idempotent.
 
     Raises:
-        ChildFailed: The server refuses one of the two.
+        ChildFailed: The server refuses one of the two, or serves nothing within `timeout` seconds.
     """
     try:
         if not await asyncio.to_thread(client.bucket_exists, bucket_name=BUCKET):
@@ -130,13 +135,51 @@ async def prepare(program: Path, client: Minio, internal: InternalPorts, folder:
     except (MinioException, HTTPError, OSError) as error:
         raise ChildFailed(f"The S3 server answers, but its bucket {BUCKET!r} cannot be made: {error}") from error
     done = folder / "fsync-is-on"
-    if done.exists():
-        return
+    if not done.exists():
+        await _sync_writes(program, internal)
+        done.touch()
+    deadline = time.monotonic() + timeout
+    while not await serves(client):
+        if time.monotonic() > deadline:
+            raise ChildFailed(f"The S3 server answers, but gives no content within {timeout:.0f} s.")
+        await asyncio.sleep(0.1)
+
+
+async def _sync_writes(program: Path, internal: InternalPorts) -> None:
     commands = ["lock", f"fs.configure -locationPrefix=/buckets/{BUCKET} -fsync=true -apply", "unlock"]
     answer = await _shell(program, internal, commands)
     if not re.search(r'"fsync":\s*true', answer):
         raise ChildFailed(f"The S3 server could not be told to sync writes to disk; it said: {answer.strip()}")
-    done.touch()
+
+
+async def serves(client: Minio) -> bool:
+    """Whether the server gives back what it was given, in this run or an earlier one.
+
+    It lists buckets as soon as its filer is up; where contents lie it knows only when the volumes are registered too,
+    and answers 500 until then.
+    """
+    try:
+        await asyncio.to_thread(_read_probe, client)
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            with suppress(MinioException, HTTPError, OSError):
+                await asyncio.to_thread(_write_probe, client)
+        return False
+    except (MinioException, HTTPError, OSError):
+        return False
+    return True
+
+
+def _read_probe(client: Minio) -> None:
+    answer = client.get_object(bucket_name=BUCKET, object_name=_PROBE)
+    try:
+        answer.read()
+    finally:
+        answer.close()
+
+
+def _write_probe(client: Minio) -> None:
+    client.put_object(bucket_name=BUCKET, object_name=_PROBE, data=BytesIO(_PROBE.encode()), length=len(_PROBE))
 
 
 async def _shell(program: Path, internal: InternalPorts, commands: Sequence[str]) -> str:

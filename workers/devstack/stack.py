@@ -31,6 +31,7 @@ from workers.devstack.settings import (
     Secrets,
     client_settings,
     default_home,
+    gateway_environment,
     is_free,
     listens,
     server_environment,
@@ -212,7 +213,7 @@ class DevStack:
             Component.STORE, seaweed.command(program, folder, self.ports, internal, secret), self._server_env()
         )
         await child.start(lambda: seaweed.healthy(client), timeout=_START_SECONDS)
-        await seaweed.prepare(program, client, internal, folder)
+        await seaweed.prepare(program, client, internal, folder, timeout=_START_SECONDS)
 
     async def _start_watchdog(self) -> None:
         env = {**server_environment(os.environ), **self.env, **self._settings}
@@ -236,7 +237,7 @@ class DevStack:
         await child.start(polls, timeout=_START_SECONDS)
 
     async def _start_gateway(self) -> None:
-        env = {**server_environment(os.environ), **self.env, **self._settings}
+        env = {**gateway_environment(os.environ), **self.env, **self._settings}
         child = self._child(Component.GATEWAY, [sys.executable, "-m", "workers.gateway"], env)
         await child.start(lambda: listens(self.ports.gateway), timeout=_START_SECONDS)
 

@@ -51,6 +51,7 @@ async def _serve() -> None:
             host_id=settings.host_id,
             token=settings.gateway_token,
             max_upload_bytes=settings.max_upload_bytes,
+            history=wiring.history(settings, store),
         )
         config = uvicorn.Config(
             gateway.app(),

@@ -9,25 +9,30 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from temporalio.client import Client
 
+from activities.checkpoints import Checkpoints
 from activities.errors import HibernautActivityError
 from activities.ports.store import ObjectStore
+from activities.snapshots.history import History
 from activities.transcript import Transcript
 from hibernaut import __version__
 from hibernaut._temporal import Workflows
 from hibernaut.client import AgentClient
 from hibernaut.errors import HibernautError
 from workers.gateway import problems
+from workers.gateway.artifacts import Artifacts
+from workers.gateway.checkpoints import CheckpointList
 from workers.gateway.events import Events
 from workers.gateway.execs import Execs
 from workers.gateway.files import Files, SandboxFiles, SnapshotFiles
 from workers.gateway.guard import Guard
 from workers.gateway.outputs import Outputs
+from workers.gateway.snapshots import Snapshots
 
 
 class Gateway:
     """The gateway with all it depends on given to it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all it depends on is given to it
         self,
         *,
         temporal: Client,
@@ -38,6 +43,7 @@ class Gateway:
         host_id: str,
         token: SecretStr,
         max_upload_bytes: int,
+        history: History | None = None,
     ) -> None:
         """Wire the routes.
 
@@ -50,11 +56,15 @@ class Gateway:
             host_id: The host whose containers `sandboxes` reaches.
             token: What every request must bear, `/healthz` alone excepted.
             max_upload_bytes: Largest file taken.
+            history: Reads what snapshots there are; by default from `store`.
         """
         self._token = token
         agents, workflows = AgentClient.over(temporal), Workflows(temporal)
-        self._files = Files(agents, workflows, store, snapshots, sandboxes, host_id, max_upload_bytes)
+        self._snapshots = Snapshots(workflows, history or History(store))
+        self._files = Files(agents, workflows, store, snapshots, self._snapshots, sandboxes, host_id, max_upload_bytes)
         self._events = Events(workflows, store)
+        self._artifacts = Artifacts(agents, store)
+        self._checkpoints = CheckpointList(workflows, Checkpoints(store))
         self._outputs = Outputs(agents, transcript, self._events)
         self._execs = Execs(workflows, store, self._events)
 
@@ -67,6 +77,15 @@ class Gateway:
                 Route(f"{agent}/files", self._files.list, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.read, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.write, methods=["PUT"]),
+                Route(f"{agent}/snapshots", self._snapshots.list, methods=["GET"]),
+                # A reference has slashes: what follows it decides.
+                Route(f"{agent}/snapshots/{{snapshot:path}}/paths", self._snapshots.paths, methods=["GET"]),
+                Route(f"{agent}/snapshots/{{snapshot:path}}/changes", self._snapshots.changes, methods=["GET"]),
+                Route(f"{agent}/snapshots/{{snapshot:path}}", self._snapshots.show, methods=["GET"]),
+                Route(f"{agent}/artifacts", self._artifacts.list, methods=["GET"]),
+                Route(f"{agent}/artifacts/{{artifact_id}}", self._artifacts.content, methods=["GET"]),
+                Route(f"{agent}/artifacts/{{artifact_id}}/link", self._artifacts.link, methods=["GET"]),
+                Route(f"{agent}/checkpoints", self._checkpoints.stream, methods=["GET"]),
                 Route(f"{agent}/events", self._events.stream, methods=["GET"]),
                 Route(f"{agent}/transcript", self._outputs.conversation, methods=["GET"]),
                 Route(f"{agent}/answers/{{message_id}}", self._outputs.answer, methods=["GET"]),

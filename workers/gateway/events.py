@@ -101,7 +101,7 @@ class Events:
         """The event that ended the turn of a message, looked for from the newest to the oldest."""
         ends = {EventKind.TURN_FINISHED, EventKind.INTERRUPTED}
         async for event in self.newest_first(status):
-            if event.kind in ends and event.data.get("message_id") == message_id:
+            if event.kind in ends and told_in(event, message_id):
                 return event
         return None
 
@@ -136,3 +136,9 @@ class Events:
         except ValidationError as error:
             log.warning("segment %s cannot be read: %s", key, error)
             raise GatewayFailed(f"The event log is damaged: segment {key} cannot be read.") from error
+
+
+def told_in(event: Event, message_id: str) -> bool:
+    """Whether the end of a turn is the end of a message: its own, or one that steered it."""
+    joined = event.data.get("joined")
+    return event.data.get("message_id") == message_id or (isinstance(joined, list) and message_id in joined)

@@ -1,4 +1,4 @@
-"""Files of an agent: from its container when that runs here, else from its newest snapshot."""
+"""Files of an agent: from its container when that runs here, else from its newest snapshot, or from one asked for."""
 
 import json
 import logging
@@ -19,6 +19,7 @@ from hibernaut.errors import FileTooLarge, HibernautError, InvalidRequest, Reque
 from hibernaut.models import AgentStatus, FileEntry
 from workers.gateway import requests
 from workers.gateway.problems import from_activity, rejected
+from workers.gateway.snapshots import Snapshots
 from workers.gateway.streams import streamed
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Files:
     workflows: Workflows
     store: ObjectStore
     snapshots: SnapshotFiles
+    named: Snapshots
     sandboxes: SandboxFiles | None
     host_id: str
     max_upload_bytes: int
@@ -68,12 +70,14 @@ class Files:
     async def list(self, request: Request) -> Response:
         """GET: the entries of a directory."""
         name = requests.agent_id(request)
-        path = requests.path(requests.query(request), default="/")
+        parameters = requests.query(request)
+        path = requests.path(parameters, default="/")
         status = await self.agents.get(name).status()
+        chosen = await self._chosen(status, parameters)
         try:
-            source, entries = await self._entries(status, path)
+            source, entries = await self._entries(status, path, chosen)
         except HibernautActivityError as error:
-            raise from_activity(error, path) or error from error
+            raise from_activity(error, path, asleep=chosen is None) or error from error
         body = {"path": path, "source": source, "entries": [entry.model_dump(mode="json") for entry in entries]}
         # json.dumps writes names that are not UTF-8 as escaped surrogates, which is how clients read them back.
         return Response(json.dumps(body), media_type="application/json", headers={SOURCE: source})
@@ -81,12 +85,14 @@ class Files:
     async def read(self, request: Request) -> Response:
         """GET: a file's bytes."""
         name = requests.agent_id(request)
-        path = requests.path(requests.query(request))
+        parameters = requests.query(request)
+        path = requests.path(parameters)
         status = await self.agents.get(name).status()
+        chosen = await self._chosen(status, parameters)
         try:
-            return await self._content(status, path)
+            return await self._content(status, path, chosen)
         except HibernautActivityError as error:
-            raise from_activity(error, path) or error from error
+            raise from_activity(error, path, asleep=chosen is None) or error from error
 
     async def write(self, request: Request) -> Response:
         """PUT: the body becomes the file."""
@@ -119,22 +125,27 @@ class Files:
             await self._discard(key)
         return Response(result.model_dump_json(), media_type="application/json")
 
-    async def _entries(self, status: AgentStatus, path: str) -> "tuple[Source, list[FileEntry]]":
-        if (sandbox_id := self._here(status)) and self.sandboxes is not None:
+    async def _chosen(self, status: AgentStatus, parameters: dict[str, str]) -> str | None:
+        """The snapshot that is to be read, whether or not the agent has a container."""
+        which = parameters.get("snapshot", "")
+        return await self.named.one(status, which) if which else None
+
+    async def _entries(self, status: AgentStatus, path: str, chosen: str | None) -> "tuple[Source, list[FileEntry]]":
+        if chosen is None and (sandbox_id := self._here(status)) and self.sandboxes is not None:
             try:
                 return "container", await self.sandboxes.list_files(sandbox_id, path)
             except SandboxLost as error:
                 log.info("reading the snapshot instead: %s", error)
-        return "snapshot", await self.snapshots.list_files(_snapshot(status), path)
+        return "snapshot", await self.snapshots.list_files(chosen or _snapshot(status), path)
 
-    async def _content(self, status: AgentStatus, path: str) -> Response:
-        if (sandbox_id := self._here(status)) and self.sandboxes is not None:
+    async def _content(self, status: AgentStatus, path: str, chosen: str | None) -> Response:
+        if chosen is None and (sandbox_id := self._here(status)) and self.sandboxes is not None:
             try:
                 chunks = self.sandboxes.read_file(sandbox_id, path)
                 return await streamed(chunks, headers={SOURCE: "container"})
             except SandboxLost as error:
                 log.info("reading the snapshot instead: %s", error)
-        chunks = self.snapshots.open_file(_snapshot(status), path)
+        chunks = self.snapshots.open_file(chosen or _snapshot(status), path)
         return await streamed(chunks, headers={SOURCE: "snapshot"})
 
     def _here(self, status: AgentStatus) -> str | None:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _STATUS: Mapping[type[HibernautError], int] = {
     errors.AgentNotFound: 404,
     errors.FileMissing: 404,
+    errors.SnapshotMissing: 404,
     errors.MessageUnknown: 404,
     errors.OutputMissing: 404,
     errors.MessageTooLarge: 413,
@@ -60,8 +61,13 @@ def problem(error: HibernautError) -> Response:
     return Response(json.dumps(body), status_of(error), headers, media_type="application/json")
 
 
-def from_activity(error: HibernautActivityError, path: str | None = None) -> HibernautError | None:
-    """The client's word for an error of a store, snapshot or sandbox; None when there is none."""
+def from_activity(
+    error: HibernautActivityError, path: str | None = None, *, asleep: bool = True
+) -> HibernautError | None:
+    """The client's word for an error of a store, snapshot or sandbox; None when there is none.
+
+    `asleep`: a snapshot was read in place of the container, not because it was asked for.
+    """
     text = str(error)
     match error:
         case activity_errors.FileNotInSnapshot():
@@ -69,8 +75,12 @@ def from_activity(error: HibernautActivityError, path: str | None = None) -> Hib
         case activity_errors.FileInImageOnly():
             return errors.SandboxAsleep(
                 f"{path or 'The file'} is not among the files the agent changed; if it exists, it is in its image.",
-                hint="Wake the agent and read it again.",
+                hint="Wake the agent and read it again." if asleep else "Snapshots hold what differs from the image.",
             )
+        case activity_errors.SnapshotNotFound():
+            return errors.SnapshotMissing(text, hint="`hibernaut snapshots NAME` lists them.")
+        case activity_errors.ImageMismatch():
+            return errors.InvalidRequest(text)
         case activity_errors.PathNotUsable() if "no such file" in text:
             return errors.FileMissing(f"There is no {path} in the agent's computer.")
         case activity_errors.PathNotUsable():

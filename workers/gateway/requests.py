@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from hibernaut.client import check_agent_id
+from hibernaut._ids import check_agent_id
 from hibernaut.errors import InvalidPath, InvalidRequest
 
 ITEM_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")

@@ -20,6 +20,10 @@ or has gone on with the next generation, is not one whose sandbox is thawed (`wo
 thaws as well, since the agent itself asks for it, once Temporal has confirmed that it still does: the task may have
 been on its way for long (`workers/tasks.py`).
 
+A command that was just starting is frozen half started, and the Docker daemon, which waits for it, then answers for its
+container no more. Up to 1.4 L after the newest contact the watchdog lets such a container go on for moments, until the
+command has started; later it stays as it is, and whoever thaws it lets it go on by its cgroup.
+
 What is assumed: the watchdog runs (the worker starts another when it died; a host that is suspended or powered off
 runs nothing either), its Docker daemon freezes containers within 0.5 L, a worker with contact answers a ping that
 waits within 0.2 L, and the host's clock runs as fast as Temporal's. A freeze that fails three times is answered by

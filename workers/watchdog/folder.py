@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from activities.adapters.holds import Holds
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 
@@ -61,6 +63,8 @@ class HostLease:
 class HostFolder:
     """`hosts/<host id>` in the home: the lease, the marks of frozen containers, the watchdog's lock and log.
 
+    Beside them, in `held`, is noted what is frozen for a moment only.
+
     Implements `FrozenMarks`: a mark is a file of its own, so that two processes may set and release them.
     """
 
@@ -69,6 +73,7 @@ class HostFolder:
         self.path = home / "hosts" / host_id
         self.lock = self.path / "watchdog.lock"
         self.log = self.path / "watchdog.log"
+        self.held = Holds(self.path / "held")
         self._lease = self.path / "lease.json"
         self._frozen = self.path / "frozen"
 

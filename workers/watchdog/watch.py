@@ -3,10 +3,12 @@
 import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 from activities.adapters.docker_client import Daemon, translated
 from activities.adapters.docker_control import ContainerControl
+from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_sandbox import LABEL_HOST, LABEL_NAMESPACE
 from activities.errors import SandboxError, SandboxLost
 from activities.ports.sandbox import Owned
@@ -17,6 +19,8 @@ INTERVAL_S = 0.5
 AT_ONCE = 16
 """Containers frozen at the same time."""
 FREEZE_TRIES = 3
+SETTLED_LEASES = 1.4
+"""Leases after the newest contact from which on nothing of a frozen sandbox runs, not even for a moment."""
 LONG_SILENCE_S = 60.0
 """Seconds without a worker and without a container after which a watchdog that a worker started ends by itself."""
 GIVE_UP_S = 3600.0
@@ -34,6 +38,7 @@ class Watchdog:
         self._daemon = daemon
         self._host_id = host_id
         self._lease: HostLease | None = None
+        self._freezer = Freezer(daemon)
         self._failures: Counter[str] = Counter()
         self._cut_off = False
         self._began = since_boot()
@@ -82,30 +87,40 @@ class Watchdog:
                 self._host_id, lease.age, sum(box.running for box in owned),
             )  # fmt: skip
         self._cut_off = True
-        list(self._pool.map(self._freeze, (box for box in owned if box.running)))
+        frozen = self._pool.map(self._freeze, (box for box in owned if box.running))
+        # Once all of them are frozen, and only while no other host can have taken over.
+        list(self._pool.map(partial(self._settle, lease), [box for box in frozen if box is not None]))
 
     def _control(self, lease: HostLease) -> ContainerControl:
         return ContainerControl(self._daemon, {LABEL_HOST: self._host_id, LABEL_NAMESPACE: lease.namespace_id})
 
-    def _freeze(self, box: Owned) -> None:
-        """Freeze one; one that is frozen for a snapshot's sake is marked, so that it stays so."""
+    def _freeze(self, box: Owned) -> Owned | None:
+        """Freeze one, and return it; one that is frozen for a snapshot's sake is marked, so that it stays so."""
         self._folder.mark(box.sandbox_id)
         if box.paused:
-            return
+            return None
         try:
-            ContainerControl(self._daemon).pause(box.sandbox_id)
+            self._freezer.freeze(box.sandbox_id)
         except SandboxLost:
             self._folder.release(box.sandbox_id)
-            return
+            return None
         except SandboxError as error:
             self._failures[box.sandbox_id] += 1
             log.warning("%s could not be frozen: %s", box.sandbox_id[:12], error)
             if self._failures[box.sandbox_id] >= FREEZE_TRIES:
                 self._kill(box)
-            return
+            return None
         # Once more: a worker that had just let it go on may have released the mark meanwhile.
         self._folder.mark(box.sandbox_id)
         log.info("froze %s of agent %s, generation %d", box.sandbox_id[:12], box.agent_id, box.generation)
+        return box
+
+    def _settle(self, lease: HostLease, box: Owned) -> None:
+        """A command that was just starting is let start, lest the daemon neither tell of the sandbox nor thaw it."""
+        if self._folder.held.is_held(box.sandbox_id):
+            # A snapshot began to read it at the same time: nothing may run before it has been read.
+            return
+        self._freezer.settle(box.sandbox_id, max(0.0, SETTLED_LEASES * lease.seconds - lease.age))
 
     def _kill(self, box: Owned) -> None:
         """A sandbox must not run beside the next generation, whatever that costs it."""

@@ -8,7 +8,8 @@ from tests.chaos.trial import Trial, fault
 from workers.devstack.settings import Component
 
 _JOBS = (Job("c1"), Job("c2", seconds=2), Job("c3"))
-_LARGE = (Job("c1"), Job("c2", "head -c 3000000 /dev/urandom > /root/noise"), Job("c3", "cksum /root/noise"))
+_LARGE = (Job("c1"), Job("c2", "head -c 3000000 /dev/urandom > /root/noise", seconds=4), Job("c3", "cksum /root/noise"))
+"""The second one waits before it writes: its upload is not over before the store is broken."""
 _PACKS = "/snapshots/packs/"
 
 

@@ -1,0 +1,299 @@
+"""Opens and closes the ways out of a host's sandboxes: what the worker does for the egress proxy.
+
+The worker, which is root, makes the listener in the container's network namespace and hands it over; the proxy has no
+right to do that itself. What is open is noted in a file for each container, so that a proxy that died is given all of
+them again.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from activities.adapters import egress_wire as wire
+from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.netns import PortTaken, Process, listen_inside
+from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
+from activities.ports.egress import PROXY_PORT, Tenant
+from hibernaut.models import Network
+from hibernaut.models.base import Open
+
+PATIENCE_S = 20.0
+"""Seconds a proxy that is started may take to answer."""
+LAUNCH_S = 5.0
+"""Seconds between two attempts to start it."""
+PAUSE_S = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class _Entry(Open):
+    """The note of one container."""
+
+    tenant: Tenant
+    network: Network
+
+
+class EgressDesk:
+    """Implements the port `Egress`; for threads."""
+
+    def __init__(self, folder: Path, daemon: Daemon, launch: Callable[[], None], release: str) -> None:
+        """Use this host's folder for egress.
+
+        Args:
+            folder: Made when it is needed.
+            daemon: The containers' daemon.
+            launch: Starts a proxy that outlives this process; called again while none answers.
+            release: Which build of the proxy is wanted: another one is replaced when the first call finds it.
+        """
+        self._folder = folder
+        self._notes = folder / "doors"
+        self._daemon = daemon
+        self._launch = launch
+        self._release = release
+        self._known = False
+        self._complained: set[str] = set()
+        self._lock = threading.Lock()
+
+    def check(self, runtime: str) -> None:
+        """See the port."""
+        if sys.platform != "linux" or os.geteuid() != 0:
+            raise SandboxRefused(
+                "network mode allowlist needs a worker that is root, on Linux, for it listens in the container's "
+                "network namespace; run the worker as root on the daemon's host, or use the modes none or open"
+            )
+        if runtime == "runc":
+            return
+        if runtime != "runsc":
+            raise SandboxRefused(
+                f"network mode allowlist is not possible with the runtime {runtime}, whose containers have a kernel "
+                "and a network of their own; use runc or runsc, or the modes none or open"
+            )
+        with translated():
+            found: dict[str, Any] = self._daemon.api.info().get("Runtimes", {}).get(runtime) or {}
+        arguments = [str(one).lstrip("-") for one in found.get("runtimeArgs") or ()]
+        if "network=host" not in arguments:
+            raise SandboxRefused(
+                "network mode allowlist with the runtime runsc needs `--network=host` among its runtimeArgs in "
+                "Docker's daemon.json (gVisor then uses the container's own network namespace, which has a loopback "
+                f"device alone); here they are {' '.join(map(str, found.get('runtimeArgs') or ())) or 'none'}"
+            )
+
+    def admit(self, tenant: Tenant, network: Network) -> None:
+        """See the port."""
+        entry = _Entry(tenant=tenant, network=network)
+        try:
+            self._make()
+            path = self._note(tenant.sandbox_id)
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            partial.write_text(entry.model_dump_json(), encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise SandboxUnavailable(f"the network rules cannot be noted in {self._notes}: {error}") from error
+        self._open(entry)
+
+    def readmit(self, sandbox_id: str) -> None:
+        """See the port."""
+        entry = self._entry(sandbox_id)
+        if entry is None:
+            return
+        try:
+            self._open(entry)
+        except (SandboxUnavailable, SandboxLost) as error:
+            # `reconcile` goes on trying.
+            _log.warning("%s has no way out yet: %s", sandbox_id[:12], error)
+
+    def dismiss(self, sandbox_id: str) -> None:
+        """See the port."""
+        with self._lock:
+            if not self._note(sandbox_id).exists():
+                return
+            self._note(sandbox_id).unlink(missing_ok=True)
+            with contextlib.suppress(OSError, ValueError):
+                wire.ask(self._folder, wire.Request(op="close", sandbox_id=sandbox_id))
+
+    def blocked(self, sandbox_id: str, since: float) -> tuple[str, ...]:
+        """See the port."""
+        if not self._note(sandbox_id).exists():
+            return ()
+        try:
+            return wire.ask(self._folder, wire.Request(op="blocked", sandbox_id=sandbox_id, since=since)).blocked
+        except (OSError, ValueError):
+            return ()
+
+    def reconcile(self) -> None:
+        """Give the proxy what it should have: after it died, after containers were restarted or removed by others.
+
+        Raises:
+            SandboxUnavailable: Neither it nor one that was started answers, or Docker does not.
+        """
+        noted = self._noted()
+        if not noted:
+            return
+        served = self._ask(wire.Request(op="list")).doors or {}
+        for sandbox_id in noted:
+            if sandbox_id in served:
+                continue
+            entry = self._entry(sandbox_id)
+            if entry is None:
+                continue
+            try:
+                self._open(entry)
+            except SandboxLost:
+                self._forget_removed(sandbox_id)
+            except SandboxUnavailable as error:
+                # Its own doing, it may be: the others' ways out do not wait for it.
+                if sandbox_id not in self._complained:
+                    self._complained.add(sandbox_id)
+                    _log.warning("%s has no way out: %s", sandbox_id[:12], error)
+            else:
+                self._complained.discard(sandbox_id)
+        for sandbox_id in served.keys() - set(noted):
+            self._ask(wire.Request(op="close", sandbox_id=sandbox_id))
+
+    def _forget_removed(self, sandbox_id: str) -> None:
+        try:
+            with translated():
+                self._daemon.api.inspect_container(sandbox_id)
+        except SandboxLost:
+            self.dismiss(sandbox_id)
+
+    def _open(self, entry: _Entry) -> None:
+        tenant = entry.tenant
+        with self._lock:
+            process, started_at = self._process(tenant.sandbox_id)
+            try:
+                if self._serves(tenant.sandbox_id, started_at):
+                    return
+                try:
+                    listener = self._listener(process, tenant.sandbox_id)
+                except PortTaken as error:
+                    # Another worker of this host may have been quicker.
+                    if self._serves(tenant.sandbox_id, started_at):
+                        return
+                    raise SandboxUnavailable(
+                        f"something in {tenant.sandbox_id[:12]} listens on port {PROXY_PORT} itself"
+                    ) from error
+                with listener:
+                    request = wire.Request(op="open", tenant=tenant, network=entry.network, started_at=started_at)
+                    self._ask(request, (listener.fileno(), process.fd))
+            finally:
+                process.close()
+
+    def _serves(self, sandbox_id: str, started_at: str) -> bool:
+        return (self._ask(wire.Request(op="list")).doors or {}).get(sandbox_id) == started_at
+
+    def _listener(self, process: Process, sandbox_id: str) -> socket.socket:
+        try:
+            made = listen_inside(process, PROXY_PORT)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"the network namespace of {sandbox_id[:12]} cannot be entered ({error}); the worker has to run as "
+                "root on the Docker daemon's host, in its process namespace"
+            ) from error
+        if select.select([process.fd], [], [], 0)[0]:
+            made.close()
+            raise SandboxLost(f"the container {sandbox_id[:12]} ended")
+        return made
+
+    def _process(self, sandbox_id: str) -> tuple[Process, str]:
+        """The container's first process, and when it was started; SandboxLost when there is none."""
+        with translated():
+            state: dict[str, Any] = self._daemon.api.inspect_container(sandbox_id)["State"]
+        pid = int(state.get("Pid") or 0)
+        if not state.get("Running") or pid == 0:
+            raise SandboxLost(f"the container {sandbox_id[:12]} does not run")
+        try:
+            process = Process.hold(pid)
+        except OSError as error:
+            raise SandboxUnavailable(_elsewhere(sandbox_id)) from error
+        # A daemon elsewhere, or in another process namespace, means another process by the number.
+        if not _is_of(pid, sandbox_id):
+            process.close()
+            raise SandboxUnavailable(_elsewhere(sandbox_id))
+        return process, str(state.get("StartedAt") or "")
+
+    def _ask(self, request: wire.Request, descriptors: tuple[int, ...] = ()) -> wire.Reply:
+        """Ask the proxy, starting one if need be.
+
+        Raises:
+            SandboxUnavailable: None answers, or it refuses.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        launched = 0.0
+        while True:
+            try:
+                self._replace_another_release()
+                reply = wire.ask(self._folder, request, descriptors)
+            except (OSError, ValueError) as error:
+                if time.monotonic() > deadline:
+                    raise SandboxUnavailable(
+                        f"the egress proxy of this host does not answer ({error}); its log is in {self._folder}"
+                    ) from error
+                if time.monotonic() - launched > LAUNCH_S:
+                    launched = time.monotonic()
+                    self._make()
+                    self._launch()
+                time.sleep(PAUSE_S)
+                continue
+            if reply.error:
+                raise SandboxUnavailable(f"the egress proxy of this host refuses: {reply.error}")
+            return reply
+
+    def _replace_another_release(self) -> None:
+        if self._known:
+            return
+        if wire.ask(self._folder, wire.Request(op="hello")).release != self._release:
+            _log.info("the egress proxy of this host is of another release: it is replaced")
+            wire.ask(self._folder, wire.Request(op="end"))
+            raise ConnectionResetError
+        self._known = True
+
+    def _make(self) -> None:
+        # Of a path with parents only the last would be given the mode.
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._notes.mkdir(exist_ok=True, mode=0o700)
+
+    def _note(self, sandbox_id: str) -> Path:
+        return self._notes / f"{sandbox_id}.json"
+
+    def _noted(self) -> list[str]:
+        try:
+            return [path.stem for path in self._notes.iterdir() if path.suffix == ".json"]
+        except OSError:
+            return []
+
+    def _entry(self, sandbox_id: str) -> _Entry | None:
+        try:
+            return _Entry.model_validate_json(self._note(sandbox_id).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            _log.warning("the network rules of %s cannot be read: %s", sandbox_id[:12], error)
+            return None
+
+
+def _is_of(pid: int, sandbox_id: str) -> bool:
+    """Whether a process is one of the container, and its network namespace not the host's."""
+    try:
+        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+        apart = Path(f"/proc/{pid}/ns/net").stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
+    except OSError:
+        return False
+    return sandbox_id in cgroups and apart
+
+
+def _elsewhere(sandbox_id: str) -> str:
+    return (
+        f"the process of {sandbox_id[:12]} is not to be seen from here; for network mode allowlist the worker has to "
+        "run on the Docker daemon's host, in its process namespace"
+    )

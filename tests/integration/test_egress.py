@@ -1,0 +1,51 @@
+"""An agent whose network is an allowlist, on the real engine: what it reaches, what it is told, and after a sleep."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from ipaddress import ip_network
+
+import pytest
+from temporalio.client import Client
+
+from activities.adapters import egress_wire as wire
+from activities.ports.store import ObjectStore
+from examples.scripted_model import Conversation, Reply, respond, say, shell
+from tests.integration.conftest import LabFactory, retire
+from tests.support.far_hosts import ADDRESS, far_hosts
+from workers.egress.folder import egress_folder
+from workers.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+def _told(conversation: Conversation) -> Reply:
+    return say("|".join(f"{one.stdout.strip()}:{one.stderr.strip()}" for one in conversation.calls[-1].results))
+
+
+async def test_an_agent_reaches_its_hosts_before_and_after_a_sleep_and_is_told_of_others(
+    settings: Settings, temporal: Client, store: ObjectStore
+) -> None:
+    opened = settings.model_copy(update={"egress_reachable": (ip_network("127.0.0.0/8"),)})
+    async with far_hosts() as far:
+        url = f"http://{ADDRESS}:{far.http_port}"
+        look = shell(f"curl -s -o /dev/null -w '%{{http_code}}' {url}/seen", "curl -s https://evil.example/; true")
+        try:
+            async with LabFactory(opened, temporal, store)([look, respond(_told), look, respond(_told)]) as it:
+                network = {"mode": "allowlist", "allow": [f"{ADDRESS}:{far.http_port}"]}
+                agent = await it.start(sandbox={"network": network})
+                said = [(await agent.send("go", timeout=60)).text]
+                await agent.hibernate(timeout=60)
+                assert await it.containers(agent) == []
+                said.append((await agent.send("again", timeout=60)).text)
+                assert said == ["200:|:[hibernaut] blocked by policy: evil.example (not in the allowlist)"] * 2
+                assert len(far.asked) == 2
+                folder = egress_folder(opened)
+                assert len(wire.ask(folder, wire.Request(op="list")).doors or {}) == 1
+                await agent.close()
+                assert wire.ask(folder, wire.Request(op="list")).doors == {}
+                assert list((folder / "doors").iterdir()) == []
+        finally:
+            await retire(temporal)
+            with suppress(OSError):
+                wire.ask(egress_folder(opened), wire.Request(op="end"))

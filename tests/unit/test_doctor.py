@@ -1,0 +1,95 @@
+"""The doctor's judgement of what a Docker daemon says."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hibernaut import _doctor
+from hibernaut._doctor import Machine, judged
+from hibernaut.cli import app
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+VERSION = {"Version": "20.10.24+dfsg1", "Os": "linux", "KernelVersion": "6.1.0"}
+INFO: dict[str, Any] = {
+    "Runtimes": {"runc": {}, "runsc": {"path": "/usr/bin/runsc", "runtimeArgs": ["--network=host"]}},
+    "CgroupVersion": "2",
+    "CgroupDriver": "systemd",
+    "MemoryLimit": True,
+    "SwapLimit": True,
+    "CpuCfsQuota": True,
+    "PidsLimit": True,
+    "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default", "name=cgroupns"],
+    "Driver": "overlay2",
+    "DriverStatus": [["Backing Filesystem", "xfs"], ["Supports d_type", "true"]],
+    "DockerRootDir": "/var/lib/docker",
+    "SystemTime": "2026-03-01T13:00:01.123456789+01:00",
+}
+MACHINE = Machine(now=NOW, find=lambda _: None, kvm=False, root=True, free_bytes=lambda _: 50 << 30)
+
+
+def told(info: dict[str, Any] | None = None, machine: Machine = MACHINE) -> dict[str, tuple[str, str]]:
+    return {check.name: (check.state, check.found) for check in judged(VERSION, {**INFO, **(info or {})}, machine)}
+
+
+def wrong(info: dict[str, Any] | None = None, machine: Machine = MACHINE) -> set[tuple[str, str]]:
+    return {(name, state) for name, (state, _) in told(info, machine).items() if state != "ok"}
+
+
+def test_a_host_with_everything_but_kata() -> None:
+    assert wrong() == {("runtime kata", "missing"), ("user namespaces", "missing")}
+    assert "kata-runtime" in told()["runtime kata"][1]
+    assert "/dev/kvm" in told()["runtime kata"][1]
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"MemoryLimit": False}, ("cgroups", "failed")),
+        ({"SwapLimit": False}, ("cgroups", "missing")),
+        ({"SecurityOptions": []}, ("seccomp", "failed")),
+        ({"DriverStatus": [["Backing Filesystem", "extfs"]]}, ("disk quotas", "missing")),
+        ({"SystemTime": "2026-03-01T12:01:00Z"}, ("clock", "missing")),
+        ({"SystemTime": "yesterday"}, ("clock", "missing")),
+        ({"Runtimes": {"runc": {}, "runsc": {}}}, ("network allowlist", "missing")),
+        ({"Runtimes": {"crun": {}}}, ("runtime runc", "failed")),
+    ],
+)
+def test_what_is_missing_is_told(info: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert expected in wrong(info)
+
+
+def test_user_namespaces_are_seen() -> None:
+    assert told({"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]})["user namespaces"][0] == "ok"
+
+
+def test_little_disk_fails_and_a_daemon_elsewhere_is_told() -> None:
+    little = Machine(now=NOW, find=lambda _: None, kvm=True, root=False, free_bytes=lambda _: 1 << 20)
+    assert wrong(machine=little) >= {("free disk", "failed"), ("worker beside the daemon", "missing")}
+    late = NOW + timedelta(minutes=1)
+    elsewhere = Machine(now=late, find=lambda _: None, kvm=True, root=True, free_bytes=lambda _: None)
+    assert "free disk" not in told(machine=elsewhere)
+    assert wrong(machine=elsewhere) >= {("worker beside the daemon", "missing"), ("clock", "missing")}
+
+
+def test_an_old_daemon_is_refused() -> None:
+    (first, *_) = judged({"Version": "19.03.1", "Os": "linux"}, INFO, MACHINE)
+    assert first.state == "failed"
+
+
+def test_without_a_daemon_the_exit_code_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["doctor", "-o", "json", "--docker", "unix:///nowhere/docker.sock"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ready"] is False
+    assert answer["checks"][0]["name"] == "docker"
+    assert app.run(["doctor", "--docker", "ssh://somewhere"]) == 1
+
+
+def test_this_machine_is_examined(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["doctor", "-o", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ready"] is True
+    assert {check["name"] for check in answer["checks"]} >= {"docker", "runtime runc", "sandbox image", "free disk"}
+    (image,) = (check for check in _doctor.examine(None, "hibernaut/no-such:1") if check.name == "sandbox image")
+    assert image.state == "missing"

@@ -1,0 +1,56 @@
+"""Sees to it that sandboxes that may have a way out have one: the proxy is started when it is needed, and again."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from activities.adapters.docker_client import Daemon
+from activities.adapters.egress_desk import EgressDesk
+from activities.beside import beside
+from activities.errors import SandboxError
+from workers import detached
+from workers.egress.folder import egress_folder, release
+from workers.settings import HostSettings
+
+INTERVAL_S = 2.0
+"""Seconds between two looks; while no sandbox has an allowlist a look is at an empty folder."""
+
+_log = logging.getLogger(__name__)
+
+
+def desk(settings: HostSettings, daemon: Daemon) -> EgressDesk:
+    """What opens and closes the ways out on this host."""
+    return EgressDesk(egress_folder(settings), daemon, lambda: launch(settings), release(settings))
+
+
+def launch(settings: HostSettings) -> None:
+    """Start a proxy that belongs to nobody; it ends at once when there is one."""
+    reachable = ",".join(map(str, settings.egress_reachable))
+    process = detached.start(
+        settings,
+        egress_folder(settings) / "proxy.log",
+        "workers.egress",
+        extra={"HIBERNAUT_EGRESS_REACHABLE": reachable} if reachable else {},
+    )
+    _log.info("started an egress proxy, pid %d", process.pid)
+
+
+@asynccontextmanager
+async def kept(desk: EgressDesk) -> AsyncGenerator[None]:
+    """Mend what went wrong with the ways out, now and until the block ends; they stay when it ends."""
+    async with beside(_keep(desk)):
+        yield
+
+
+async def _keep(desk: EgressDesk) -> None:
+    told = ""
+    while True:
+        try:
+            await asyncio.to_thread(desk.reconcile)
+            told = ""
+        except (SandboxError, OSError) as error:
+            if str(error) != told:
+                told = str(error)
+                _log.warning("the sandboxes' ways out cannot be looked after: %s", told)
+        await asyncio.sleep(INTERVAL_S)

@@ -1,0 +1,143 @@
+"""The proxy's side of its talk with the workers: doors that are opened, listed and closed."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from activities.adapters import egress_wire as wire
+from activities.egress.addresses import Net
+from activities.egress.door import Door
+from activities.egress.policy import Policy
+from activities.ports.egress import EgressSink
+
+IDLE_S = 60.0
+"""Seconds without a sandbox after which the proxy ends."""
+DESCRIPTORS = 2
+
+log = logging.getLogger("workers.egress")
+
+
+@dataclass(slots=True)
+class _Served:
+    door: Door
+    started_at: str
+    process: int
+
+
+class Doorkeeper:
+    """Has the doors of all sandboxes of a host."""
+
+    def __init__(self, sink: EgressSink, release: str, reachable: Iterable[Net]) -> None:
+        """Have none yet."""
+        self._sink = sink
+        self._release = release
+        self._reachable = tuple(reachable)
+        self._served: dict[str, _Served] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self.ended = asyncio.Event()
+        """Set when a worker has asked for the end."""
+
+    async def run(self, control: socket.socket, idle: float = IDLE_S) -> None:
+        """Serve until told to end, or until there was nothing to serve for so long."""
+        loop = asyncio.get_running_loop()
+        control.settimeout(0)
+        loop.add_reader(control, self._accept, control)
+        try:
+            quiet_since = loop.time()
+            while not self.ended.is_set():
+                if self._served:
+                    quiet_since = loop.time()
+                elif loop.time() - quiet_since > idle:
+                    log.info("no sandbox has a way out: the egress proxy ends")
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.ended.wait(), min(1.0, idle))
+        finally:
+            loop.remove_reader(control)
+            control.close()
+            for sandbox_id in list(self._served):
+                await self._close(sandbox_id)
+
+    def _accept(self, control: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            link, _ = control.accept()
+            task = asyncio.ensure_future(self._talk(link))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _talk(self, link: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        link.settimeout(0)
+        with link, contextlib.suppress(OSError, TimeoutError):
+            come = asyncio.Event()
+            loop.add_reader(link, come.set)
+            try:
+                await asyncio.wait_for(come.wait(), wire.TIMEOUT_S)
+            finally:
+                loop.remove_reader(link)
+            data, descriptors = wire.received(link)
+            held = list(descriptors)
+            try:
+                reply = await self._answer(wire.request_of(data), held)
+            except ValueError as error:
+                reply = wire.Reply(error=f"not understood: {str(error)[:300]}")
+            finally:
+                for descriptor in held:
+                    os.close(descriptor)
+            link.send(wire.encode(reply))
+
+    async def _answer(self, request: wire.Request, held: list[int]) -> wire.Reply:
+        async with self._turn:
+            served = self._served.get(request.sandbox_id)
+            match request.op:
+                case "open":
+                    return await self._open(request, held)
+                case "close":
+                    await self._close(request.sandbox_id)
+                case "blocked" if served is not None:
+                    return wire.Reply(blocked=served.door.blocked(request.since))
+                case "end":
+                    self.ended.set()
+                case "hello" | "list" | "blocked":
+                    pass
+            return wire.Reply(release=self._release, doors={name: one.started_at for name, one in self._served.items()})
+
+    async def _open(self, request: wire.Request, held: list[int]) -> wire.Reply:
+        tenant, network = request.tenant, request.network
+        if tenant is None or network is None or len(held) != DESCRIPTORS:
+            return wire.Reply(error="an open needs a tenant, a network, a listener and a process")
+        await self._close(tenant.sandbox_id)
+        listener, process = socket.socket(fileno=held.pop(0)), held.pop(0)
+        policy = Policy(network, self._reachable)
+        door = Door(tenant, policy, self._sink, max_bytes=network.max_bytes)
+        await door.open(listener)
+        self._served[tenant.sandbox_id] = _Served(door, request.started_at, process)
+        asyncio.get_running_loop().add_reader(process, self._gone, tenant.sandbox_id)
+        log.info(
+            "%s of agent %s, generation %d, may reach: %s",
+            tenant.sandbox_id[:12], tenant.agent_id, tenant.generation, ", ".join(network.allow) or "nothing",
+        )  # fmt: skip
+        return wire.Reply(release=self._release)
+
+    def _gone(self, sandbox_id: str) -> None:
+        """The container's first process has ended."""
+        served = self._served.get(sandbox_id)
+        if served is not None:
+            asyncio.get_running_loop().remove_reader(served.process)
+            task = asyncio.ensure_future(self._close(sandbox_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _close(self, sandbox_id: str) -> None:
+        served = self._served.pop(sandbox_id, None)
+        if served is None:
+            return
+        asyncio.get_running_loop().remove_reader(served.process)
+        os.close(served.process)
+        await served.door.close()
+        log.info("%s has no way out any more", sandbox_id[:12])

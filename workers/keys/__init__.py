@@ -1,0 +1,1 @@
+"""The keys that seal snapshots at rest."""
