@@ -4,7 +4,9 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+SUITES := $(BIN)/python -m tests.suites $(LOOK)
+# They need no Docker daemon, so they run beside those that do, unless ARGS narrows.
+BESIDE := $(if $(ARGS),,--beside tests/unit --beside tests/workflows --beside tests/replay)
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
 .PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-snapshots bench-weeks lock wheel clean
@@ -34,16 +36,16 @@ status: venv ## what of the development stack runs
 	@$(BIN)/python -m workers.devstack status
 
 test: setup ## the tests but the slow ones (ARGS="-k name" narrows)
-	@$(PYTEST) $(ARGS)
+	@$(SUITES) $(BESIDE) -- $(ARGS)
 
 test-slow: setup ## the slow tests
-	@$(PYTEST) -m slow --timeout 900 $(ARGS)
+	@$(SUITES) $(BESIDE) -- -m slow --timeout 900 $(ARGS)
 
 chaos: setup ## break everything that can break, three times each, and a long random run (CHAOS_SEED, CHAOS_STEPS)
-	@CHAOS_RUNS=$${CHAOS_RUNS:-3} CHAOS_STEPS=$${CHAOS_STEPS:-100} $(PYTEST) tests/chaos -m chaos $(ARGS)
+	@CHAOS_RUNS=$${CHAOS_RUNS:-3} CHAOS_STEPS=$${CHAOS_STEPS:-100} $(SUITES) --in tests/chaos -- -m chaos $(ARGS)
 
 chaos-ci: setup ## the same in short: each fault once, a random run of 20 steps
-	@$(PYTEST) tests/chaos -m chaos $(ARGS)
+	@$(SUITES) --in tests/chaos -- -m chaos $(ARGS)
 
 check: lint types layers test ## what must pass before a change lands: lint, types, layers, test
 

@@ -32,6 +32,7 @@ SEND_S = 30.0
 """Seconds a request may wait to be taken; a container held still for its snapshot takes none."""
 
 _HELLO = b"hibernaut2 serving"
+_NOT_STARTED, _NOT_FOUND = 126, 127
 _RECEIVE_BYTES = 256 * 1024
 
 
@@ -157,8 +158,12 @@ class Channel:
         if not self._greeted:
             with translated():
                 code = self._daemon.api.exec_inspect(self._exec).get("ExitCode")
-            if code in {126, 127}:
-                return SandboxRefused(f"the image has no usable /bin/sh (exit code {code})")
+            if code == _NOT_FOUND:
+                return SandboxRefused("the image has no /bin/sh")
+            if code == _NOT_STARTED:
+                return SandboxRefused(
+                    "no shell can be started in the container: its memory is used up, or its /bin/sh cannot be executed"
+                )
         return SandboxUnavailable("the channel into the container ended")
 
 

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -15,7 +13,6 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributeKey
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -23,6 +20,7 @@ from temporalio.worker import Worker
 from hibernaut import contracts as c
 from hibernaut.models import AgentStatus, Answer, AnswerState, SendRequest, Ticket
 from tests.support.scripted_agents import temporal_server
+from tests.support.skipping import time_skipping
 from tests.workflows.world import HOST, World
 from workers.registry import WORKFLOWS, workflow_runner
 
@@ -34,15 +32,11 @@ SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (
     SearchAttributeKey.for_int("HibernautRecoveries"),
 )
 ResultT = TypeVar("ResultT")
-TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
 
 
 @pytest.fixture
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter
-    )
-    async with environment:
+    async with time_skipping() as environment:
         await environment.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(
                 namespace=environment.client.namespace,

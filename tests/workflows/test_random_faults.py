@@ -10,12 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from hibernaut import contracts as c
-from tests.workflows.conftest import SEARCH_ATTRIBUTES, TEST_SERVER, Rig
+from tests.support.skipping import time_skipping
+from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
 from tests.workflows.faulty_life import Life, Stage
 from tests.workflows.faulty_truth import FAULTS, HOST, Box, Plan, Saved
 from tests.workflows.faulty_world import FaultyWorld
@@ -30,16 +29,13 @@ EXAMPLES = int(os.environ.get("HIBERNAUT_EXAMPLES", "12"))
 
 @pytest.fixture(scope="module")
 async def stage() -> AsyncIterator[Stage]:
-    environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter
-    )
     world = FaultyWorld()
     activities = list(world.activities())
     common: dict[str, Any] = {
         "max_heartbeat_throttle_interval": timedelta(milliseconds=50),
         "default_heartbeat_throttle_interval": timedelta(milliseconds=50),
     }
-    async with environment:
+    async with time_skipping() as environment:
         client = environment.client
         types = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES}
         request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=types)
