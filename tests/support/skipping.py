@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from temporalio.bridge.proto import ActivityTaskCompletion
 from temporalio.bridge.proto.activity_task import ActivityTask
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.bridge.worker import Worker as Bridge
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -45,14 +46,20 @@ class CancelsOfWhatEnded:
         self._lock = asyncio.Lock()
         self._tokens: dict[bytes, Activity] = {}
         self._ended: set[Activity] = set()
+        self._replaying: set[str] = set()
         self.held_back = 0
 
     def apply(self, patched: pytest.MonkeyPatch) -> None:
-        poll, end, complete = (
-            Bridge.poll_activity_task,
-            Bridge.complete_activity_task,
-            Bridge.complete_workflow_activation,
-        )
+        poll, end = Bridge.poll_activity_task, Bridge.complete_activity_task
+        activate, complete = Bridge.poll_workflow_activation, Bridge.complete_workflow_activation
+
+        async def poll_workflow_activation(bridge: Bridge) -> WorkflowActivation:
+            activation = await activate(bridge)
+            if activation.is_replaying:
+                self._replaying.add(activation.run_id)
+            else:
+                self._replaying.discard(activation.run_id)
+            return activation
 
         async def poll_activity_task(bridge: Bridge) -> ActivityTask:
             task = await poll(bridge)
@@ -68,7 +75,8 @@ class CancelsOfWhatEnded:
 
         async def complete_workflow_activation(bridge: Bridge, completion: WorkflowActivationCompletion) -> None:
             cancelled = _cancelled(completion)
-            if not cancelled:
+            # What is replayed, to answer a query for one, was let through before.
+            if not cancelled or completion.run_id in self._replaying:
                 await complete(bridge, completion)
                 return
             # Nothing ends between the look and the server's.
@@ -82,6 +90,7 @@ class CancelsOfWhatEnded:
                     completion.failed.failure.message = reason
                 await complete(bridge, completion)
 
+        patched.setattr(Bridge, "poll_workflow_activation", poll_workflow_activation)
         patched.setattr(Bridge, "poll_activity_task", poll_activity_task)
         patched.setattr(Bridge, "complete_activity_task", complete_activity_task)
         patched.setattr(Bridge, "complete_workflow_activation", complete_workflow_activation)

@@ -80,7 +80,7 @@ class Rig:
     async def answer(self, agent: WorkflowHandle[Any, Any], message_id: str) -> Answer:
         """Wait for the end of the turn that answers a message."""
         answer = None
-        for _ in range(600):
+        for _ in range(3000):
             answer = await self.query(agent, "answer", message_id, result_type=Answer)
             if answer.state not in {AnswerState.QUEUED, AnswerState.RUNNING}:
                 return answer
@@ -110,7 +110,7 @@ class Rig:
     async def until(self, agent: WorkflowHandle[Any, Any], **wanted: object) -> AgentStatus:
         """Wait until the status has these fields."""
         status = None
-        for _ in range(600):
+        for _ in range(3000):
             status = await self.status(agent)
             if all(getattr(status, name) == value for name, value in wanted.items()):
                 return status
