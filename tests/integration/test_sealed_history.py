@@ -1,7 +1,9 @@
 """With keys, nothing that an agent said or did is readable in Temporal; who has them reads it as before."""
 
 import asyncio
+import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -202,7 +204,9 @@ async def _show(env: dict[str, str], agent: AgentHandle, run_id: str, port: int,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    return said.decode()
+    # In JSON it shows payloads in base64.
+    found = re.findall(rb'"data": "([^"]*)"', said)
+    return b"\n".join([said, *(base64.b64decode(one) for one in found)]).decode(errors="replace")
 
 
 async def test_keys_come_and_change_in_the_middle_of_a_life(stack: DevStack, tmp_path: Path) -> None:
@@ -215,7 +219,10 @@ async def test_keys_come_and_change_in_the_middle_of_a_life(stack: DevStack, tmp
         {VARIABLE: f"{NEXT},{KEY}"},
     ]
     for place, ring in enumerate(rings):
-        async with tenant(env | ring, ending=place == len(rings) - 1) as labs, labs([say(f"{SECRET}-{place}")]) as it:
+        async with (
+            tenant(env | ring, ending=place == len(rings) - 1) as labs,
+            labs([say(f"{SECRET}-{one}") for one in range(place + 1)]) as it,
+        ):
             if not names:
                 names.append((await it.start()).id)
             agent = it.client.get(names[0])

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import WorkflowHandle
 
 from activities.ownership import StoreForeign
@@ -36,6 +37,16 @@ async def _asleep(it: Lab) -> AgentHandle:
     return agent
 
 
+async def _sleeping_run(it: Lab, agent: AgentHandle) -> WorkflowExecutionStartedEventAttributes:
+    """How the run that sleeps was begun: with all that the agent carries."""
+    while True:
+        history = await it.temporal.get_workflow_handle(agent.id).fetch_history()
+        begun = history.events[0].workflow_execution_started_event_attributes
+        if begun.continued_execution_run_id:
+            return begun
+        await asyncio.sleep(0.1)
+
+
 async def _paused(agent: AgentHandle) -> str:
     while (status := await agent.status()).state is not AgentState.PAUSED:
         await asyncio.sleep(0.1)
@@ -55,10 +66,9 @@ async def test_an_agent_that_was_copied_whole_cannot_wake_at_another_owner(
         async with first([shell("echo private > /root/plans"), say("kept")]) as it:
             agent = await _asleep(it)
             uid = (await agent.status()).agent_uid
-            history = await it.temporal.get_workflow_handle(agent.id).fetch_history()
+            begun = await _sleeping_run(it, agent)
         await _copy(first.store, second.store, f"agents/{uid}/")
         await _copy(first.store, second.store, "images/")
-        begun = history.events[0].workflow_execution_started_event_attributes
         (carried,) = await second.temporal.data_converter.decode(begun.input.payloads)
         async with second([shell("cat /root/plans"), say("read")]) as it:
             handle: WorkflowHandle[object, object] = await it.temporal.start_workflow(

@@ -5,14 +5,17 @@ from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, SearchAttributes
+from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 
 
 def payloads(message: Message) -> Iterator[Payload]:
-    """Every payload in a message, but those of search attributes, which the server itself has to read."""
+    """Every payload of ours: search attributes are for the server to read, and names of patches are the SDK's own."""
     if isinstance(message, Payload):
         yield message
         return
     if isinstance(message, SearchAttributes):
+        return
+    if isinstance(message, MarkerRecordedEventAttributes) and message.marker_name == "core_patch":
         return
     for field, value in message.ListFields():
         if field.message_type is None:
