@@ -33,6 +33,7 @@ from hibernaut.connection import resolve
 from hibernaut.errors import InvalidSettings
 from workers.codec.app import MAX_BODY_BYTES, CodecServer
 from workers.codec.settings import CodecSettings
+from workers.devstack.settings import gateway_environment, server_environment, worker_environment
 from workers.settings import CHECKOUT, Settings
 
 ONE, TWO = NamedKey("one", bytes(range(32))), NamedKey("two", bytes(range(32, 64)))
@@ -257,3 +258,9 @@ def test_the_command_makes_keys_and_lists_them() -> None:
     assert _command("new", "a b").returncode == 1
     assert "names no keys" in _command("list").stderr
     assert "no keys" in _command().stderr
+
+
+def test_the_development_stack_gives_keys_to_those_who_open_alone() -> None:
+    env = {VARIABLE: line(*ONE), "HIBERNAUT_OWNER": "acme"}
+    assert server_environment(env) == {"HIBERNAUT_OWNER": "acme"}
+    assert gateway_environment(env) == worker_environment(env) == env
