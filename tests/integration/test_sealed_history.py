@@ -123,6 +123,7 @@ async def _run(it: Lab) -> AgentHandle:
     return agent
 
 
+@pytest.mark.slow
 async def test_nothing_is_readable_in_temporal(sealed: LabFactory, env: dict[str, str]) -> None:
     script = [
         shell(WAITING),
@@ -209,6 +210,7 @@ async def _show(env: dict[str, str], agent: AgentHandle, run_id: str, port: int,
     return b"\n".join([said, *(base64.b64decode(one) for one in found)]).decode(errors="replace")
 
 
+@pytest.mark.slow
 async def test_keys_come_and_change_in_the_middle_of_a_life(stack: DevStack, tmp_path: Path) -> None:
     env = await environment(stack, tmp_path, "rolled")
     names: list[str] = []
