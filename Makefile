@@ -75,7 +75,7 @@ bench-weeks: setup ## 10,000 steps in 60 days, sleep, wakes, a day's schedule (1
 
 lock: venv ## write requirements/lock.txt and peers.txt anew (ARGS=--upgrade takes newer releases)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --custom-compile-command "make lock" --extra cli --extra mcp --group worker --group stack --group demo --group dev \
+	    --custom-compile-command "make lock" --extra cli --extra mcp --extra codec --group worker --group stack --group demo --group dev \
 	    --output-file requirements/lock.txt $(ARGS) pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --custom-compile-command "make lock" --output-file requirements/peers.txt $(ARGS) benchmarks/peers/requirements.in

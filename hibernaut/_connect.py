@@ -4,7 +4,6 @@ import asyncio
 import os
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
 from hibernaut.connection import Connection
@@ -35,7 +34,7 @@ async def connect(connection: Connection) -> Client:
             writer.close()
         async with asyncio.timeout(2 * CONNECT_SECONDS):
             config = connection.connect_config()
-            return await Client.connect(**config, data_converter=pydantic_data_converter)
+            return await Client.connect(**config, data_converter=connection.data_converter)
     except TimeoutError as error:
         msg = f"Temporal at {connection.address} does not answer."
         raise TemporalUnreachable(msg, hint=hint) from error

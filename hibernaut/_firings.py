@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from hibernaut._connect import translate
+from hibernaut._failures import message_of
 from hibernaut._schedules import MAX_TIMES
 from hibernaut._temporal import ATTEMPT
 from hibernaut.contracts.schedules import (
@@ -176,7 +177,7 @@ async def _outcome(
 ) -> dict[str, Any]:
     status = description.status
     if status is None or status is WorkflowExecutionStatus.RUNNING:
-        return {"state": FiringState.RUNNING, "text": _waits_for(description)}
+        return {"state": FiringState.RUNNING, "text": await _waits_for(description)}
     if status in _ENDED:
         return {"state": _ENDED[status]}
     try:
@@ -188,7 +189,9 @@ async def _outcome(
         return {"state": FiringState.FAILED, "text": str(cause)}
 
 
-def _waits_for(description: WorkflowExecutionDescription) -> str:
+async def _waits_for(description: WorkflowExecutionDescription) -> str:
     """What the newest look at the agent found."""
-    failed = [one.last_failure.message for one in description.raw_description.pending_activities]
-    return next((message for message in failed if message), "")
+    for pending in description.raw_description.pending_activities:
+        if message := await message_of(pending.last_failure, description.data_converter):
+            return message
+    return ""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Literal, TypeAlias, cast
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy
 from temporalio.api.schedule.v1 import Schedule
 from temporalio.api.workflowservice.v1 import UpdateScheduleRequest
@@ -145,10 +146,20 @@ async def _edited(client: Client, name: str, before: ScheduleDescription, change
     if change.note is not None:
         wanted.state.notes = change.note
     start = wanted.action.start_workflow
+    said = await _said(client, request, list(start.input.payloads))
     start.input.ClearField("payloads")
-    start.input.payloads.extend(await client.data_converter.encode([request]))
-    start.user_metadata.summary.CopyFrom((await client.data_converter.encode([summary_of(request)]))[0])
+    start.input.payloads.extend(said)
+    (summary,) = await _said(client, summary_of(request), [start.user_metadata.summary])
+    start.user_metadata.summary.CopyFrom(summary)
     return wanted
+
+
+async def _said(client: Client, value: object, before: list[Payload]) -> list[Payload]:
+    """A value as Temporal is to keep it: what it has, if that says the same. Sealed anew, it would look changed."""
+    converter = client.data_converter
+    opened = await converter.payload_codec.decode(before) if converter.payload_codec else before
+    same = opened == converter.payload_converter.to_payloads([value])
+    return before if same else await converter.encode([value])
 
 
 async def _request(client: Client, name: str, before: ScheduleDescription, change: Change) -> ScheduledMessage:

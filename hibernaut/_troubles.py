@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowExecutionDescription
+from temporalio.converter import DataConverter
 
+from hibernaut._failures import message_of
 from hibernaut.models import Trouble
 
 UNTAKEN = timedelta(seconds=15)
@@ -12,7 +14,7 @@ UNTAKEN = timedelta(seconds=15)
 _WAITING = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 
 
-def troubles_of(description: WorkflowExecutionDescription) -> list[Trouble]:
+async def troubles_of(description: WorkflowExecutionDescription, converter: DataConverter) -> list[Trouble]:
     """The activities of a workflow that have failed at least once, or that nobody takes, and are not done."""
     found: list[Trouble] = []
     now = datetime.now(UTC)
@@ -20,7 +22,8 @@ def troubles_of(description: WorkflowExecutionDescription) -> list[Trouble]:
         waiting = pending.state == _WAITING
         due = pending.scheduled_time.ToDatetime(UTC) if waiting else None
         if pending.HasField("last_failure"):
-            reason = f"tried again after: {pending.last_failure.message.rstrip('. ')}"
+            said = await message_of(pending.last_failure, converter)
+            reason = f"tried again after: {said.rstrip('. ')}"
         elif due is not None and now - due > UNTAKEN:
             reason = "no worker has taken it yet; is one running for its task queue?"
         else:

@@ -238,7 +238,7 @@ class SnapshotUpkeep:
 
     async def _told(self, description: WorkflowExecutionDescription) -> list[str]:
         """What holds the workflow up, else what its activities say."""
-        if troubles := troubles_of(description):
+        if troubles := await troubles_of(description, self._workflows.client.data_converter):
             return [f"held up: {one.activity}, attempt {one.attempt}: {one.reason}" for one in troubles[:1]]
         found: list[str] = []
         for pending in description.raw_description.pending_activities:

@@ -129,7 +129,7 @@ class AgentHandle(People, Branches, Kin):
 
     async def troubles(self) -> list[Trouble]:
         """What holds the agent up: activities that failed and are tried again. Needs no worker."""
-        return troubles_of(await self._workflows.describe(self.id))
+        return await troubles_of(await self._workflows.describe(self.id), self._workflows.client.data_converter)
 
     async def progress(self) -> LiveProgress | None:
         """How far a snapshot or a restore under way has come; None when there is none. Needs no worker."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfigProfile, ClientConnectConfig
 
+from hibernaut.codec import NO_KEYS, PayloadKeys, data_converter, payload_keys
 from hibernaut.errors import InvalidSettings
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
@@ -40,6 +42,13 @@ class Connection:
     gateway_token: SecretStr | None
     ui_url: str | None
     """The web UI, when the development stack told it."""
+    payload_keys: PayloadKeys = NO_KEYS
+    """What seals and opens what Temporal keeps."""
+
+    @property
+    def data_converter(self) -> DataConverter:
+        """What a Temporal client of this connection has to use."""
+        return data_converter(self.payload_keys, self.namespace)
 
     def connect_config(self) -> ClientConnectConfig:
         """Keyword arguments of Temporal's `Client.connect`."""
@@ -95,27 +104,27 @@ def resolve(
     if token is None and file is not None and url is not None and url == file.gateway_url:
         # Only to the very gateway it was written for: a token sent elsewhere is a token given away.
         token = file.gateway_token
-    return Connection(profile, chosen, space, url, token, same.ui_url if same else None)
+    return Connection(profile, chosen, space, url, token, same.ui_url if same else None, payload_keys(env))
 
 
-def token_from(env: Mapping[str, str]) -> SecretStr | None:
-    """The gateway's token from HIBERNAUT_GATEWAY_TOKEN or the file HIBERNAUT_GATEWAY_TOKEN_FILE names.
+def token_from(env: Mapping[str, str], variable: str = "HIBERNAUT_GATEWAY_TOKEN") -> SecretStr | None:
+    """The gateway's token, or another, from its variable or the file that the variable with `_FILE` behind it names.
 
     Raises:
         InvalidSettings: the file cannot be read or is empty.
     """
-    if token := env.get("HIBERNAUT_GATEWAY_TOKEN"):
+    if token := env.get(variable):
         return SecretStr(token)
-    path = env.get("HIBERNAUT_GATEWAY_TOKEN_FILE")
+    path = env.get(f"{variable}_FILE")
     if not path:
         return None
     try:
         token = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"HIBERNAUT_GATEWAY_TOKEN_FILE names {path}, which cannot be read: {error}."
+        msg = f"{variable}_FILE names {path}, which cannot be read: {error}."
         raise InvalidSettings(msg) from error
     if not token:
-        msg = f"HIBERNAUT_GATEWAY_TOKEN_FILE names {path}, which is empty."
+        msg = f"{variable}_FILE names {path}, which is empty."
         raise InvalidSettings(msg, hint="Write the token into it, on one line.")
     return SecretStr(token)
 

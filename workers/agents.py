@@ -23,6 +23,7 @@ CLOSED = frozenset(
         WorkflowExecutionStatus.TIMED_OUT,
     }
 )
+_NO_ANSWER = (RPCError, RuntimeError, ValueError, WorkflowQueryFailedError, WorkflowQueryRejectedError)
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class TemporalAgents:
             return None
         try:
             held = await handle.query("status", result_type=Held, rpc_timeout=RPC_TIMEOUT)
-        except (RPCError, RuntimeError, ValueError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+        except (*_NO_ANSWER, HibernautError) as error:
             _log.warning("agent %s does not say what it holds: %s", agent_id, error)
             return None
         return Standing("open", held.agent_uid, held.generation, held.held_on, held.asleep)

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.ports.upkeep import Retention
@@ -21,6 +30,7 @@ from hibernaut.connection import Connection, resolve, token_from
 from hibernaut.errors import InvalidSettings
 from workers import retention
 from workers.keys.ring import keys_from
+from workers.owner import check_owner
 from workers.retention import parse_retention
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -127,6 +137,8 @@ class Settings(HostSettings):
 
     connection: Connection
     """Where Temporal is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and Temporal's other variables."""
+    owner: Annotated[str, AfterValidator(check_owner)] = Field(alias="HIBERNAUT_OWNER")
+    """Whose agents it serves: binds namespace, prefix of the store and snapshots; the namespace's name by default."""
     store: str = Field(alias="HIBERNAUT_STORE")
     """The object store: `s3://bucket/prefix` or `file:///dir`. Every worker and gateway needs the same."""
     s3_endpoint: str | None = Field(default=None, alias="AWS_ENDPOINT_URL_S3")
@@ -159,6 +171,11 @@ class Settings(HostSettings):
     """Hours between the condemnation of a pack that no snapshot names and its deletion."""
     snapshot_keys: KeyRing = Field(default=PLAIN, exclude=True)
     """HIBERNAUT_SNAPSHOT_KEYS, or the content of the file HIBERNAUT_SNAPSHOT_KEYS_FILE; none: nothing is sealed."""
+
+    @property
+    def sealer(self) -> KeyRing:
+        """Seals and opens the owner's snapshots."""
+        return self.snapshot_keys.of(self.owner)
 
     @property
     def timing(self) -> Timing:
@@ -234,6 +251,7 @@ class Settings(HostSettings):
                 problems.append(str(error))
                 values.pop(field, None)
         values.setdefault("connection", resolve(environ={}, use_file=False))
+        values.setdefault("HIBERNAUT_OWNER", values["connection"].namespace)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:

@@ -23,6 +23,7 @@ from activities.snapshots.engine import Engine
 from activities.snapshots.history import History
 from activities.snapshots.upkeep import StoreUpkeep
 from activities.transcript import Transcript
+from workers import owner
 from workers.settings import HostSettings, Settings
 from workers.watchdog.folder import HostFolder
 
@@ -55,6 +56,16 @@ def open_store(settings: Settings) -> ObjectStore:
     return open_store_url(settings.store, s3=s3)
 
 
+async def take_store(settings: Settings, store: ObjectStore) -> None:
+    """Make the store's prefix the owner's, or see that it is.
+
+    Raises:
+        StoreForeign: it is another owner's, or a key of its payloads is missing here.
+    """
+    connection = settings.connection
+    await owner.take(store, settings.store, settings.owner, connection.namespace, connection.payload_keys)
+
+
 def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> SnapshotEngine:
     """The snapshot engine, over this host's Docker daemon."""
     spool = settings.home / "spool"
@@ -64,7 +75,7 @@ def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> S
         store,
         DockerCaptures(daemon, marks=folder, holds=folder.held),
         spool=spool,
-        sealer=settings.snapshot_keys,
+        sealer=settings.sealer,
         cache=_cache(settings),
         timing=settings.timing,
     )
@@ -72,12 +83,12 @@ def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> S
 
 def upkeep(settings: Settings, store: ObjectStore) -> Upkeep:
     """What prunes, collects and verifies the snapshots of a store, without a host."""
-    return StoreUpkeep(store, sealer=settings.snapshot_keys, timing=settings.timing, cache=_cache(settings))
+    return StoreUpkeep(store, sealer=settings.sealer, timing=settings.timing, cache=_cache(settings))
 
 
 def history(settings: Settings, store: ObjectStore) -> History:
     """What reads the snapshots there are, without a host."""
-    return History(store, sealer=settings.snapshot_keys)
+    return History(store, sealer=settings.sealer)
 
 
 def sandboxes(daemon: Daemon, host_id: str, namespace_id: str, images: ImagePolicy = ANY_IMAGE) -> DockerSandboxes:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from activities.adapters.egress_sandboxes import EgressSandboxes
@@ -63,7 +62,8 @@ GRACE = timedelta(seconds=5)
 
 async def connect(settings: Settings) -> Client:
     """Connect to Temporal with our data converter."""
-    return await Client.connect(**settings.connection.connect_config(), data_converter=pydantic_data_converter)
+    connection = settings.connection
+    return await Client.connect(**connection.connect_config(), data_converter=connection.data_converter)
 
 
 @asynccontextmanager
@@ -93,6 +93,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         stack.push_async_callback(known.close)
         stack.push_async_callback(servers.close)
         await store.head("probe")
+        await wiring.take_store(settings, store)
         folder = wiring.host_folder(settings)
         hosts_sandboxes = settings.serves == "all"
         if hosts_sandboxes:
@@ -119,13 +120,13 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         agents = TemporalAgents(client, namespace)
         sweep = SweepActivities(settings.host_id, boxes, engine, store, agents)
         artifact = ArtifactActivities(boxes, store)
-        image = ImageActivities(settings.host_id, wiring.images(daemon), store, settings.snapshot_keys)
+        image = ImageActivities(settings.host_id, wiring.images(daemon), store, settings.sealer)
         keeper = wiring.upkeep(settings, store)
         upkeep = UpkeepActivities(keeper, store, settings.snapshot_keep)
         verification = VerifyActivities(keeper, store)
         scheduling = ScheduleActivities(AgentClient.over(client), Events(Workflows(client), store).turn_end)
         children = ChildActivities(AgentClient.over(client))
-        kept_images = ImageUpkeepActivities(store, settings.snapshot_keys)
+        kept_images = ImageUpkeepActivities(store, settings.sealer)
         common: dict[str, Any] = {
             "interceptors": [ErrorInterceptor()],
             "max_heartbeat_throttle_interval": HEARTBEAT,

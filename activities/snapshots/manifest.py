@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from activities.errors import SnapshotDamaged, SnapshotTooNew
+from activities.ownership import SnapshotForeign, foreign
 from activities.snapshots import layout
 from activities.snapshots.chunking import DIGEST_BYTES
 from activities.snapshots.entries import Entry, Kind
@@ -90,6 +91,8 @@ class Manifest(BaseModel):
     """2 when it is sealed."""
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     """Id of the key that seals it and the packs written for it; version 1 has no such field."""
+    owner: str | None = None
+    """Whose agents alone may have it; older releases wrote none."""
     agent_uid: str
     generation: Natural
     number: Natural
@@ -118,10 +121,12 @@ class Manifest(BaseModel):
 
 
 def encode(manifest: Manifest, sealer: Sealer = PLAIN) -> tuple[bytes, str]:
-    """Return the object's bytes and their digest; the version and the key are the sealer's."""
+    """Return the object's bytes and their digest; the version, the key and the owner are the sealer's."""
+    manifest = manifest.model_copy(update={"owner": sealer.owner})
     if sealer.key_id is not None:
         manifest = manifest.model_copy(update={"version": 2, "key": sealer.key_id})
-    text = manifest.model_dump_json(exclude={"key"} if sealer.key_id is None else None)
+    unset = {name for name, value in (("key", sealer.key_id), ("owner", sealer.owner)) if value is None}
+    text = manifest.model_dump_json(exclude=unset)
     payload = zstandard.ZstdCompressor(level=_LEVEL).compress(text.encode())
     context = layout.manifest_key(manifest.agent_uid, manifest.number).encode()
     data = sealer.seal(MAGIC + blake3(payload).digest() + payload, context)
@@ -135,6 +140,7 @@ def decode(stored: bytes, ref: str, sealer: Sealer = PLAIN) -> tuple[Manifest, s
         SnapshotDamaged: The bytes are not a manifest, or not the one of this reference.
         SnapshotSealed: It is sealed with a key that is not known here.
         SnapshotTooNew: It is of a version that is not known here.
+        SnapshotForeign: It is another owner's.
     """
     data = sealer.open(stored, ref.encode())
     payload = data[_HEAD:]
@@ -153,6 +159,8 @@ def decode(stored: bytes, ref: str, sealer: Sealer = PLAIN) -> tuple[Manifest, s
     if manifest.key != key_of(stored) or (manifest.version == 1) != (manifest.key is None):
         msg = f"The manifest {ref} is not sealed as it says."
         raise SnapshotDamaged(msg)
+    if sealer.owner is not None and manifest.owner not in {None, sealer.owner}:
+        raise SnapshotForeign(foreign(ref, str(manifest.owner), sealer.owner))
     return manifest, blake3(stored).hexdigest()
 
 

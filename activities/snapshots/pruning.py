@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from activities.errors import ObjectNotFound, SnapshotNotFound, SnapshotSealed, SnapshotTooNew, StoreUnavailable
+from activities.ownership import SnapshotForeign
 from activities.ports.upkeep import KeptSnapshot, PruneReport
 from activities.snapshots import layout
 from activities.snapshots.head import Heads
@@ -94,8 +95,8 @@ class Pruning:
             _, number = layout.parse_ref(info.key)
             card = read.cards.get(info.key)
             error = read.unreadable.get(info.key)
-            if isinstance(error, (SnapshotSealed, SnapshotTooNew)):
-                # Nobody can tell what it builds on.
+            if isinstance(error, (SnapshotSealed, SnapshotTooNew, SnapshotForeign)):
+                # Nobody can tell what it builds on, or it is not ours to judge.
                 raise error
             if card is not None:
                 uid, parent = _parsed(card.parent or "")

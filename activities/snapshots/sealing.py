@@ -39,6 +39,11 @@ class Sealer(Protocol):
         """Of the key that seals what is new; None: nothing is sealed."""
         ...
 
+    @property
+    def owner(self) -> str | None:
+        """Whose snapshots are written, and alone are read; None: nobody's in particular, and anybody's are read."""
+        ...
+
     def seal(self, data: bytes, context: bytes) -> bytes:
         """Return what is to be stored."""
         ...
@@ -74,9 +79,10 @@ class Key(NamedTuple):
 class KeyRing:
     """Seals with its first key, and opens what was sealed with any of them; without a key, only what is not sealed."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, keys: Iterable[Key], owner: str | None = None) -> None:
         """Take these keys; the first one seals."""
-        found = list(keys)
+        found = self._keys = list(keys)
+        self.owner = owner
         self.names: dict[str, str] = {key.id: key.name for key in found}
         """Names of the keys by their ids, the one that seals first."""
         self._ciphers = {key.id: AESGCM(key.secret) for key in found}
@@ -85,6 +91,10 @@ class KeyRing:
     def __repr__(self) -> str:
         """Show no secret."""
         return f"KeyRing({self.names})"
+
+    def of(self, owner: str) -> KeyRing:
+        """Return the same keys for an owner's snapshots."""
+        return KeyRing(self._keys, owner)
 
     def seal(self, data: bytes, context: bytes) -> bytes:
         """See `Sealer.seal`."""

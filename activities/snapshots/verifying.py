@@ -17,6 +17,7 @@ from activities.errors import (
     SnapshotNotFound,
     SnapshotTooNew,
 )
+from activities.ownership import SnapshotForeign
 from activities.ports.upkeep import Damage, VerifyProgress, VerifyReport
 from activities.snapshots import layout
 from activities.snapshots.chain import ChainReader
@@ -114,7 +115,7 @@ class Verifying:
         except SnapshotNotFound:
             # It was pruned meanwhile.
             return
-        except (SnapshotDamaged, SnapshotTooNew) as error:
+        except (SnapshotDamaged, SnapshotTooNew, SnapshotForeign) as error:
             _note(findings, ref, "damaged", str(error), [ref])
             return
         try:

@@ -178,21 +178,20 @@ def client_settings(home: Path, ports: Ports, secret: Secrets) -> dict[str, str]
     }
 
 
-SNAPSHOT_KEYS = "HIBERNAUT_SNAPSHOT_KEYS"
+KEYS = ("HIBERNAUT_SNAPSHOT_KEYS", "HIBERNAUT_PAYLOAD_KEYS")
 _PLAIN = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys of snapshots."""
+    """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys that seal."""
     plain = {name: value for name, value in environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
-    plain.pop(SNAPSHOT_KEYS, None)
-    return plain
+    return {name: value for name, value in plain.items() if name not in KEYS}
 
 
 def gateway_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the gateway inherits: it opens snapshots, and calls no model."""
-    return server_environment(environ) | {name: environ[name] for name in (SNAPSHOT_KEYS,) if name in environ}
+    """What the gateway inherits: it opens snapshots and payloads, and calls no model."""
+    return server_environment(environ) | {name: environ[name] for name in KEYS if name in environ}
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -42,6 +42,7 @@ async def _serve() -> None:
         # which ends the process on the spot.
         asyncio.get_running_loop().add_signal_handler(number, lambda: None)
     try:
+        await wiring.take_store(settings, store)
         gateway = Gateway(
             temporal=temporal,
             store=store,
@@ -63,7 +64,7 @@ async def _serve() -> None:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        with _socket(listen) as listener:
+        with listening(listen, "gateway", "HIBERNAUT_GATEWAY_LISTEN") as listener:
             log.info("gateway for host %s listens on http://%s:%d", settings.host_id, listen.host, listen.port)
             await uvicorn.Server(config).serve(sockets=[listener])
         log.info("gateway for host %s has stopped", settings.host_id)
@@ -72,15 +73,19 @@ async def _serve() -> None:
         await store.close()
 
 
-def _socket(listen: Listen) -> socket.socket:
-    """The listening socket, bound here so that a port in use is a sentence."""
+def listening(listen: Listen, who: str, variable: str) -> socket.socket:
+    """The listening socket, bound here so that a port in use is a sentence.
+
+    Raises:
+        InvalidSettings: it cannot be.
+    """
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         return socket.create_server((listen.host, listen.port), family=family)
     except OSError as error:
         raise InvalidSettings(
-            f"The gateway cannot listen on {listen.host}:{listen.port}: {_reason(error)}.",
-            hint="Set HIBERNAUT_GATEWAY_LISTEN to another address.",
+            f"The {who} cannot listen on {listen.host}:{listen.port}: {_reason(error)}.",
+            hint=f"Set {variable} to another address.",
         ) from error
 
 

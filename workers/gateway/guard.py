@@ -15,11 +15,12 @@ OPEN_PATHS = frozenset({"/healthz"})
 class Guard:
     """ASGI middleware: 401 for whoever does not know the token, whatever they ask for."""
 
-    def __init__(self, app: ASGIApp, token: SecretStr) -> None:
+    def __init__(self, app: ASGIApp, token: SecretStr, variable: str = "HIBERNAUT_GATEWAY_TOKEN") -> None:
         """The token must not be empty."""
         if not token.get_secret_value():
-            raise ValueError("the gateway's token is empty")
+            raise ValueError(f"{variable} is empty")
         self._app = app
+        self._hint = f"Set {variable}."
         self._expected = f"Bearer {token.get_secret_value()}".encode()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -29,5 +30,5 @@ class Guard:
         given = Headers(scope=scope).get("authorization", "").encode("latin-1", "replace")
         answer: Callable[[Scope, Receive, Send], Awaitable[None]] = self._app
         if not hmac.compare_digest(given, self._expected):
-            answer = problem(WrongToken("The bearer token is missing or wrong.", hint="Set HIBERNAUT_GATEWAY_TOKEN."))
+            answer = problem(WrongToken("The bearer token is missing or wrong.", hint=self._hint))
         return answer(scope, receive, send)
