@@ -2,8 +2,8 @@
 
 When an activity ends while a workflow task is under way, and that task asks for the activity to be cancelled, the real
 server goes on: the end is in the next task. This one refuses the task (`ACTIVITY_UNKNOWN for scheduledEventId=...`) and
-never times it out: the workflow stands still for good. So a task that asks for this is failed here, once, before the
-server sees it; the server gives it out anew, with the end of the activity in it.
+never gives out another: the workflow stands still for good. So it is not told of such a wish, and the workflow hears
+that the activity ended. To fail the task instead, so that it is tried again, is no way: at times it is not.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from temporalio.bridge.proto import ActivityTaskCompletion
 from temporalio.bridge.proto.activity_task import ActivityTask
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.bridge.worker import Worker as Bridge
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -40,26 +39,23 @@ async def time_skipping() -> AsyncGenerator[WorkflowEnvironment]:
 
 
 class CancelsOfWhatEnded:
-    """Holds back workflow tasks that cancel what has just ended."""
+    """Keeps from the server what it cannot take: a workflow's wish to cancel what has ended."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._tokens: dict[bytes, Activity] = {}
         self._ended: set[Activity] = set()
-        self._replaying: set[str] = set()
-        self.held_back = 0
+        self._cancelled: set[Activity] = set()
+        """What was under way when it was cancelled: a replay cancels it again, when it has ended."""
+        self.kept = 0
+        """How many wishes were kept from the server, replays among them."""
 
     def apply(self, patched: pytest.MonkeyPatch) -> None:
-        poll, end = Bridge.poll_activity_task, Bridge.complete_activity_task
-        activate, complete = Bridge.poll_workflow_activation, Bridge.complete_workflow_activation
-
-        async def poll_workflow_activation(bridge: Bridge) -> WorkflowActivation:
-            activation = await activate(bridge)
-            if activation.is_replaying:
-                self._replaying.add(activation.run_id)
-            else:
-                self._replaying.discard(activation.run_id)
-            return activation
+        poll, end, complete = (
+            Bridge.poll_activity_task,
+            Bridge.complete_activity_task,
+            Bridge.complete_workflow_activation,
+        )
 
         async def poll_activity_task(bridge: Bridge) -> ActivityTask:
             task = await poll(bridge)
@@ -70,35 +66,39 @@ class CancelsOfWhatEnded:
         async def complete_activity_task(bridge: Bridge, completion: ActivityTaskCompletion) -> None:
             async with self._lock:
                 await end(bridge, completion)
-                if (activity := self._tokens.pop(completion.task_token, None)) is not None:
+                activity = self._tokens.pop(completion.task_token, None)
+                if activity is not None and _for_good(completion):
                     self._ended.add(activity)
 
         async def complete_workflow_activation(bridge: Bridge, completion: WorkflowActivationCompletion) -> None:
-            cancelled = _cancelled(completion)
-            # What is replayed, to answer a query for one, was let through before.
-            if not cancelled or completion.run_id in self._replaying:
+            if not any(command.HasField("request_cancel_activity") for command in completion.successful.commands):
                 await complete(bridge, completion)
                 return
-            # Nothing ends between the look and the server's.
+            # Nothing ends between this look and the server's.
             async with self._lock:
-                if self._ended & cancelled:
-                    # A failed attempt that is tried again has ended as well: the second time is let through.
-                    self._ended -= cancelled
-                    self.held_back += 1
-                    reason = "an activity ended that this task cancels"
-                    completion = WorkflowActivationCompletion(run_id=completion.run_id)
-                    completion.failed.failure.message = reason
+                self._sift(completion)
                 await complete(bridge, completion)
 
-        patched.setattr(Bridge, "poll_workflow_activation", poll_workflow_activation)
         patched.setattr(Bridge, "poll_activity_task", poll_activity_task)
         patched.setattr(Bridge, "complete_activity_task", complete_activity_task)
         patched.setattr(Bridge, "complete_workflow_activation", complete_workflow_activation)
 
+    def _sift(self, completion: WorkflowActivationCompletion) -> None:
+        commands = list(completion.successful.commands)
+        del completion.successful.commands[:]
+        for command in commands:
+            if command.HasField("request_cancel_activity"):
+                activity = (completion.run_id, str(command.request_cancel_activity.seq))
+                if activity in self._ended - self._cancelled:
+                    self.kept += 1
+                    continue
+                self._cancelled.add(activity)
+            completion.successful.commands.append(command)
 
-def _cancelled(completion: WorkflowActivationCompletion) -> set[Activity]:
-    return {
-        (completion.run_id, str(command.request_cancel_activity.seq))
-        for command in completion.successful.commands
-        if command.HasField("request_cancel_activity")
-    }
+
+def _for_good(completion: ActivityTaskCompletion) -> bool:
+    """Whether no other attempt follows; the engine's activities are tried again until a failure says not to."""
+    result = completion.result
+    if result.HasField("failed"):
+        return result.failed.failure.application_failure_info.non_retryable
+    return not result.HasField("will_complete_async")
