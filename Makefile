@@ -9,7 +9,7 @@ SUITES := $(BIN)/python -m tests.suites $(LOOK)
 BESIDE := $(if $(ARGS),,--beside tests/unit --beside tests/workflows --beside tests/replay)
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
-.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-snapshots bench-weeks lock wheel clean
+.PHONY: help setup venv sandbox gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-snapshots bench-weeks lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ setup: ## make this machine ready: virtual environment, Docker daemon, sandbox i
 
 venv:
 	@deploy/setup/run venv
+
+sandbox: ## the images of templates: the default one, and those of deploy/sandbox that ARGS names (ARGS="python node")
+	@deploy/setup/run docker sandbox $(addprefix template:,$(ARGS))
 
 gvisor: ## gVisor's runsc for this machine, and what Docker needs to be told to offer it
 	@deploy/setup/run gvisor

@@ -19,6 +19,7 @@ from activities.errors import ImageNotFound, SandboxRefused, SandboxUnavailable
 from activities.ports.egress import PROXY_ENV
 from activities.ports.sandbox import Container, SandboxIdentity
 from hibernaut.models import SandboxSpec
+from hibernaut.models.templates import image_name, template_of
 
 LABEL_AGENT = "hibernaut.agent"
 LABEL_UID = "hibernaut.agent-uid"
@@ -128,13 +129,22 @@ class ContainerFactory:
                 removed.append(str(found["Id"]))
         return removed
 
-    def _image(self, name: str) -> str:
-        client = self._daemon.client
+    def _image(self, asked: str) -> str:
+        client, name = self._daemon.client, image_name(asked)
         with translated():
             try:
-                return str(client.images.get(name).id)
+                found: dict[str, Any] = client.images.get(name).attrs
             except DockerImageNotFound:
                 pass
+            else:
+                names = [*(found.get("RepoTags") or ()), *(found.get("RepoDigests") or ())]
+                self._images.check_id(str(found["Id"]), [one for one in names if not one.startswith("<none>")])
+                return str(found["Id"])
+            if name != asked:
+                raise ImageNotFound(
+                    f"{asked} is not built on this host: `make sandbox ARGS={template_of(asked)}` in a checkout there "
+                    "builds those that deploy/sandbox has; or start an agent with another image"
+                )
             try:
                 return str(client.images.pull(*_repository(name)).id)
             except (APIError, ValueError) as error:

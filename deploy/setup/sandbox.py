@@ -1,4 +1,4 @@
-"""The sandbox base image `hibernaut/sandbox:latest`: by its Dockerfile, or the same content from Debian packages."""
+"""The sandbox images, the default one and templates: by their Dockerfiles, or the same content from Debian packages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.setup import apt
@@ -16,45 +17,116 @@ from deploy.setup.archive import image_settings, write_image
 from deploy.setup.console import ROOT, SetupError, cache_dir, is_root, probe, run, say
 
 IMAGE = "hibernaut/sandbox:latest"
-_RECIPE = ROOT / "deploy" / "sandbox"
+BASE = "base"
+"""The name of the default image among the templates."""
+_BASE_RECIPE = ROOT / "deploy" / "sandbox"
 _LABEL = "org.hibernaut.recipe"
 _REGISTRY_SECONDS = 8.0
+_HASH = 16
 _EPOCH = (
     "1767225600"  # Files that the build itself makes bear this time, so that the same packages give the same image.
 )
 _ARCHITECTURES = {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}
 
 
-def ensure_sandbox_image() -> None:
-    """Make sure that Docker holds the sandbox image of this checkout's recipe.
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made from: a folder of its own, and for a template those of the default image."""
+
+    folder: Path
+    base: Path | None = None
+
+    @property
+    def image(self) -> str:
+        """The name that Docker knows it by."""
+        return IMAGE if self.base is None else f"{IMAGE.partition(':')[0]}:{self.folder.name}"
+
+    @property
+    def archive(self) -> Path:
+        """Where it is kept for `docker load`."""
+        return cache_dir() / f"{self._stem}-{self.hash}.tar"
+
+    @property
+    def old_archives(self) -> list[Path]:
+        """Those of earlier versions of it."""
+        return [path for path in cache_dir().glob(f"{self._stem}-{'?' * _HASH}.tar") if path != self.archive]
+
+    @property
+    def _stem(self) -> str:
+        return "sandbox" if self.base is None else f"template-{self.folder.name}"
+
+    @property
+    def hash(self) -> str:
+        """Names what it is made from: hex digits over every file of the recipe."""
+        digest = hashlib.sha256(_EPOCH.encode())
+        for folder in filter(None, (self.base, self.folder)):
+            for path in sorted(folder.iterdir()):
+                if path.is_file():
+                    digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:_HASH]
+
+    @property
+    def packaged(self) -> bool:
+        """Whether Debian packages alone make it; else its Dockerfile does more, and only Docker can build it."""
+        return (self.folder / "packages.txt").is_file()
+
+    @property
+    def packages(self) -> list[str]:
+        """The Debian packages in it."""
+        files = [folder / "packages.txt" for folder in (self.base, self.folder) if folder is not None]
+        return [name for file in files for name in file.read_text(encoding="utf-8").split()]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The container settings of its Dockerfile, after those of the image it is made from."""
+        files = [folder / "Dockerfile" for folder in (self.base, self.folder) if folder is not None]
+        return image_settings("\n".join(file.read_text(encoding="utf-8") for file in files))
+
+
+DEFAULT = Recipe(_BASE_RECIPE)
+
+
+def templates() -> dict[str, Recipe]:
+    """The images that can be built, by name."""
+    folders = sorted(path.parent for path in _BASE_RECIPE.glob("*/Dockerfile"))
+    return {BASE: DEFAULT, **{folder.name: Recipe(folder, _BASE_RECIPE) for folder in folders}}
+
+
+def ensure_template(name: str) -> None:
+    """Make sure that Docker holds the image of this template.
+
+    Raises:
+        SetupError: There is no such template, or it cannot be built here.
+    """
+    known = templates()
+    if name not in known:
+        raise SetupError(f"no template {name!r}; deploy/sandbox has {', '.join(known)}")
+    ensure_sandbox_image()
+    if name != BASE:
+        ensure_sandbox_image(known[name])
+
+
+def ensure_sandbox_image(recipe: Recipe = DEFAULT) -> None:
+    """Make sure that Docker holds the image of this checkout's recipe.
 
     Raises:
         SetupError: Neither way of building it works on this machine.
     """
-    recipe = recipe_hash()
-    if _recipe_of(IMAGE) == recipe:
-        say(f"sandbox image: {IMAGE} is up to date ({_size(IMAGE)})")
+    if _recipe_of(recipe.image) == recipe.hash:
+        say(f"sandbox image: {recipe.image} is up to date ({_size(recipe.image)})")
         return
-    archive = cache_dir() / f"sandbox-{recipe}.tar"
-    if not archive.exists() and _registry_answers():
+    if not recipe.archive.exists() and (not recipe.packaged or _registry_answers()):
         try:
             _build_from_dockerfile(recipe)
         except SetupError as error:
+            if not recipe.packaged:
+                raise
             say(f"{error}\nsetup: building from Debian packages instead")
-    if _recipe_of(IMAGE) != recipe:
-        if not archive.exists():
-            build_from_packages(archive, recipe)
-        run(["docker", "load", "--input", str(archive)], doing=f"loading {IMAGE} from {archive}")
-    say(f"sandbox image: {IMAGE} is ready ({_size(IMAGE)})")
-
-
-def recipe_hash() -> str:
-    """Names what the image is made from: 16 hex digits over every file of the recipe."""
-    digest = hashlib.sha256(_EPOCH.encode())
-    for path in sorted(_RECIPE.iterdir()):
-        if path.is_file():
-            digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    if _recipe_of(recipe.image) != recipe.hash:
+        if not recipe.archive.exists():
+            build_from_packages(recipe.archive, recipe)
+        run(["docker", "load", "--input", str(recipe.archive)], doing=f"loading {recipe.image} from {recipe.archive}")
+    say(f"sandbox image: {recipe.image} is ready ({_size(recipe.image)})")
 
 
 def _recipe_of(image: str) -> str:
@@ -69,7 +141,9 @@ def _size(image: str) -> str:
 
 def _registry_answers() -> bool:
     """Whether the Dockerfile's base image is here or a registry offers it; never waits longer than a few seconds."""
-    found = re.search(r"^ARG BASE=(\S+)$", (_RECIPE / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = re.search(
+        r"^ARG BASE=(\S+)$", (_BASE_RECIPE / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     base = found.group(1) if found else ""
     if probe(["docker", "image", "inspect", base]).returncode == 0:
         return True
@@ -88,14 +162,14 @@ def _registry_answers() -> bool:
     return answers
 
 
-def _build_from_dockerfile(recipe: str) -> None:
+def _build_from_dockerfile(recipe: Recipe) -> None:
     run(
-        ["docker", "build", "--tag", IMAGE, "--label", f"{_LABEL}={recipe}", str(_RECIPE)],
-        doing=f"building {IMAGE} with docker build",
+        ["docker", "build", "--tag", recipe.image, "--label", f"{_LABEL}={recipe.hash}", str(recipe.folder)],
+        doing=f"building {recipe.image} with docker build",
     )
 
 
-def build_from_packages(archive: Path, recipe: str) -> None:
+def build_from_packages(archive: Path, recipe: Recipe) -> None:
     """Build the image from the Debian packages this machine's apt knows, into an archive for `docker load`.
 
     The same package versions give the same bytes, so image ids agree between machines.
@@ -107,7 +181,7 @@ def build_from_packages(archive: Path, recipe: str) -> None:
         msg = (
             "no image registry answers, and this machine is no Debian or Ubuntu from whose packages the sandbox "
             f"image could be built. Bring the image here (docker load), or build it where a registry answers: "
-            f"docker build --label {_LABEL}={recipe} --tag {IMAGE} {_RECIPE}"
+            f"docker build --label {_LABEL}={recipe.hash} --tag {recipe.image} {recipe.folder}"
         )
         raise SetupError(msg)
     if shutil.which("mmdebstrap") is None:
@@ -123,33 +197,32 @@ def build_from_packages(archive: Path, recipe: str) -> None:
         sources.write_text("".join(f"{archive.line}\n" for archive in archives), encoding="utf-8")
         layer = folder / "root.tar"
         run(
-            _mmdebstrap(release["VERSION_CODENAME"], layer, sources, folder),
-            doing=f"building {IMAGE} from the packages of {release['PRETTY_NAME']} (about a minute)",
+            _mmdebstrap(recipe, release["VERSION_CODENAME"], layer, sources, folder),
+            doing=f"building {recipe.image} from the packages of {release['PRETTY_NAME']} (about a minute)",
             env={"SOURCE_DATE_EPOCH": _EPOCH, "LC_ALL": "C.UTF-8"},
         )
-        settings = image_settings((_RECIPE / "Dockerfile").read_text(encoding="utf-8"))
+        settings = recipe.settings
         labels = settings["Labels"]
-        settings["Labels"] = {**(labels if isinstance(labels, dict) else {}), _LABEL: recipe}
+        settings["Labels"] = {**(labels if isinstance(labels, dict) else {}), _LABEL: recipe.hash}
         architecture = probe(["dpkg", "--print-architecture"]).stdout.strip()
         write_image(
             layer,
             archive,
-            tag=IMAGE,
+            tag=recipe.image,
             architecture=_ARCHITECTURES.get(architecture, architecture),
             settings=settings,
         )
-    for old in cache_dir().glob("sandbox-*.tar"):
-        if old != archive:
-            old.unlink()
+    for old in recipe.old_archives:
+        old.unlink()
 
 
-def _mmdebstrap(suite: str, layer: Path, sources: Path, folder: Path) -> list[str]:
-    packages = ",".join((_RECIPE / "packages.txt").read_text(encoding="utf-8").split())
-    excludes = (_RECIPE / "dpkg-excludes.txt").read_text(encoding="utf-8").split()
+def _mmdebstrap(recipe: Recipe, suite: str, layer: Path, sources: Path, folder: Path) -> list[str]:
+    packages = ",".join(recipe.packages)
+    excludes = (_BASE_RECIPE / "dpkg-excludes.txt").read_text(encoding="utf-8").split()
     apt_settings = folder / "apt.conf"
     apt_settings.write_text(apt.settings(), encoding="utf-8")
     script = folder / "finish.sh"
-    shutil.copy(_RECIPE / "finish.sh", script)
+    shutil.copy(_BASE_RECIPE / "finish.sh", script)
     return [
         "mmdebstrap",
         "--variant=minbase",

@@ -13,6 +13,7 @@ from hibernaut.models.isolation import IsolationSpec
 from hibernaut.models.mcp import MAX_SERVERS, McpSpec, fault_of
 from hibernaut.models.network import Network
 from hibernaut.models.people import OFFERED, ApprovalSpec, ToolName
+from hibernaut.models.templates import template_of
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
@@ -77,7 +78,8 @@ class SandboxSpec(Model):
     """The computer of an agent: image, runtime and limits."""
 
     image: str = Field(default=DEFAULT_IMAGE, min_length=1)
-    """A Docker image with `/bin/sh`; the first acquire pins its id for the agent's life."""
+    """A Docker image with `/bin/sh`, or `template:NAME`: one that `make sandbox` built on the host. The first acquire
+    pins its id for the agent's life."""
     runtime: Runtime = "runc"
     """The Docker runtime; the daemon must offer it."""
     cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
@@ -99,6 +101,12 @@ class SandboxSpec(Model):
     isolation: IsolationSpec = IsolationSpec()
     """What its processes may ask of the kernel."""
     snapshots: SnapshotSpec = SnapshotSpec()
+
+    @field_validator("image")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        template_of(value)
+        return value
 
     @field_validator("workdir")
     @classmethod

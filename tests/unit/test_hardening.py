@@ -100,6 +100,44 @@ def test_images_are_allowed_by_pattern(patterns: str, image: str, *, allowed: bo
             policy.check(image)
 
 
+@pytest.mark.parametrize(
+    ("patterns", "names", "allowed"),
+    [
+        ("hibernaut/*", ["hibernaut/sandbox:latest"], True),
+        ("hibernaut/*", ["other:1", "hibernaut/sandbox:latest"], True),
+        ("hibernaut/*", ["other:1"], False),
+        ("hibernaut/*", ["other:1", f"other@{ID}"], False),
+        ("hibernaut/*,sha256:0*", ["other:1"], True),
+        ("", ["other:1"], True),
+        ("hibernaut/*", [], True),
+        ("python:3.*", [f"python@{ID}"], True),
+        ("registry:5000/team/*", [f"registry:5000/team/box@{ID}"], True),
+        (f"python@{ID}", ["python:3.11", f"python@{ID}"], True),
+    ],
+)
+def test_an_id_is_allowed_by_the_names_that_the_host_knows_it_by(
+    patterns: str, names: list[str], *, allowed: bool
+) -> None:
+    policy = ImagePolicy.parse(patterns)
+    assert policy.allows_any(ID, names) is allowed
+    if not allowed:
+        with pytest.raises(SandboxRefused, match=r"other:1.*HIBERNAUT_IMAGES"):
+            policy.check_id(ID, names)
+
+
+def test_a_template_is_allowed_as_the_image_that_it_stands_for() -> None:
+    ImagePolicy.parse("hibernaut/sandbox:python").check("template:python")
+    ImagePolicy.parse("hibernaut/sandbox").check("template:base")
+    with pytest.raises(SandboxRefused, match="template:node"):
+        ImagePolicy.parse("hibernaut/sandbox:python").check("template:node")
+
+
+@pytest.mark.parametrize("image", ["template:", "template:../python", "template:Python", "template:latest"])
+def test_a_template_has_a_plain_name(image: str) -> None:
+    with pytest.raises(ValueError, match="such as template:python"):
+        SandboxSpec(image=image)
+
+
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="such as"):
         ImagePolicy.parse("hibernaut/*,[a-z]")

@@ -170,3 +170,35 @@ def test_make_alone_lists_what_there_is() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("setup", "demo", "test", "check", "up", "down", "bench"):
         assert f"make {target} " in done.stdout
+
+
+def test_templates_are_made_from_the_default_image_and_packages_of_their_own() -> None:
+    found = sandbox.templates()
+    assert {"base", "node", "python"} <= set(found)
+    base, python = found["base"], found["python"]
+    assert (base.image, python.image) == ("hibernaut/sandbox:latest", "hibernaut/sandbox:python")
+    assert set(base.packages) < set(python.packages)
+    assert base.hash != python.hash
+    assert not set(base.old_archives) & set(python.old_archives)
+    labels = python.settings["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["org.opencontainers.image.title"] == "Hibernaut sandbox: Python"
+    assert python.settings["WorkingDir"] == "/home/agent"
+
+
+def test_a_template_changes_with_its_own_files_and_with_those_of_the_default(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "data"):
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text("FROM x\n", encoding="utf-8")
+    recipe = sandbox.Recipe(tmp_path / "data", tmp_path)
+    hashes = [recipe.hash]
+    for file in (tmp_path / "Dockerfile", tmp_path / "data" / "Dockerfile"):
+        file.write_text("FROM y\n", encoding="utf-8")
+        hashes.append(recipe.hash)
+    assert len(set(hashes)) == 3
+    assert not recipe.packaged
+
+
+def test_a_template_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(SetupError, match="no template 'rust'; deploy/sandbox has base, node, python"):
+        sandbox.ensure_template("rust")
