@@ -31,6 +31,7 @@ from hibernaut.codec import (
 )
 from hibernaut.connection import resolve
 from hibernaut.errors import InvalidSettings
+from workers.codec.__main__ import main
 from workers.codec.app import MAX_BODY_BYTES, CodecServer
 from workers.codec.settings import CodecSettings
 from workers.devstack.settings import gateway_environment, server_environment, worker_environment
@@ -236,28 +237,28 @@ def test_settings_that_cannot_be_used(changed: dict[str, str], said: str) -> Non
         settings(**changed)
 
 
-def _command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "workers.codec", *arguments],
-        cwd=CHECKOUT,
-        env={"PATH": os.environ["PATH"], **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_the_command_makes_keys_and_lists_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["workers.codec", *arguments])
+        code, said = main(), capsys.readouterr()
+        return code, said.out, said.err
 
-
-def test_the_command_makes_keys_and_lists_them() -> None:
-    made = _command("new", "2026-11")
-    env = {VARIABLE: f"{made.stdout.strip()},{line(*ONE)}"}
-    listed = _command("list", env=env)
-    first, second = listed.stdout.splitlines()
-    assert first.endswith("  seals  2026-11")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    code, made, _ = command("new", "2026-11")
+    assert code == 0
+    assert "names no keys" in command("list")[2]
+    assert command("new", "a b")[0] == 1
+    assert "no keys" in command()[2]
+    monkeypatch.setenv(VARIABLE, f"{made.strip()},{line(*ONE)}")
+    code, listed, _ = command("list")
+    first, second = listed.splitlines()
+    assert (code, first.partition("  ")[2]) == (0, "seals  2026-11")
     assert second == f"{key_id(ONE.secret)}  opens  one"
-    assert made.stdout.split(": ")[1].strip() not in listed.stdout
-    assert _command("new", "a b").returncode == 1
-    assert "names no keys" in _command("list").stderr
-    assert "no keys" in _command().stderr
+    assert made.split(": ")[1].strip() not in listed
+    monkeypatch.setenv("HIBERNAUT_STORE", "file:///tmp/store")
+    assert "still seals" in command("retire", first.split()[0])[2]
 
 
 def test_the_development_stack_gives_keys_to_those_who_open_alone() -> None:
