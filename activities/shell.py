@@ -10,12 +10,14 @@ from temporalio import activity
 from activities.errors import SandboxLost, StoreError
 from activities.heartbeat import INTERVAL_S, Pulse, beating
 from activities.output_log import STREAMS, OutputLog, Tail
+from activities.ports.egress import Egress
 from activities.ports.sandbox import CommandEnd, CommandRequest, Sandboxes
 from activities.ports.store import ObjectStore
 from activities.records import ExecRecord, ExecutedCommand, OutputWindow
 from activities.transcript import Transcript
 from hibernaut.contracts import SHELL_EXEC, ExecRequest, ExecResult, LiveOutput, StoreKeys
 from hibernaut.models import CommandOutcome, OutcomeKind
+from hibernaut.models.network_change import NetworkReport
 
 COMMAND_HEAD = 2_000
 OUTPUT_HEAD = 300
@@ -25,8 +27,11 @@ LIVE_COMMAND = 200
 class ShellActivities:
     """Runs on a sandbox host's own queue."""
 
-    def __init__(self, sandboxes: Sandboxes, store: ObjectStore, transcript: Transcript) -> None:
-        """Use this host's sandboxes."""
+    def __init__(
+        self, sandboxes: Sandboxes, store: ObjectStore, transcript: Transcript, egress: Egress | None = None
+    ) -> None:
+        """Use this host's sandboxes; `egress` knows what became of their connections."""
+        self._egress = egress
         self._sandboxes = sandboxes
         self._store = store
         self._transcript = transcript
@@ -50,7 +55,16 @@ class ShellActivities:
             for index, command in enumerate(commands):
                 executed.append(await work.run(f"{request.exec_prefix}-i{index}", command, pulse))
             record_ref = await self._keep(request, executed)
-        return ExecResult(record_ref=record_ref, outcomes=tuple(_outcome(done) for done in executed), lost=work.lost)
+            network = await self._connections(request)
+        outcomes = tuple(_outcome(done) for done in executed)
+        return ExecResult(record_ref=record_ref, outcomes=outcomes, lost=work.lost, network=network)
+
+    async def _connections(self, request: ExecRequest) -> NetworkReport | None:
+        """What was decided about connections since it was told last; none when there is nothing to tell."""
+        if self._egress is None:
+            return None
+        report = await asyncio.to_thread(self._egress.report, request.lease.sandbox_id, request.network_mark)
+        return report if report.decisions or report.more else None
 
     async def _keep(self, request: ExecRequest, executed: Iterable[ExecutedCommand]) -> str:
         ref = StoreKeys.exec_record(request.agent_uid, request.exec_prefix)

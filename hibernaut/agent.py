@@ -14,6 +14,7 @@ from hibernaut._gateway import GatewayClient, agent_path
 from hibernaut._live import live_progress
 from hibernaut._logs import LogReader
 from hibernaut._messages import Delivery, Reply, compose, reply_of
+from hibernaut._network import Networked
 from hibernaut._people import People, PersonNeeded, needs_person
 from hibernaut._temporal import Workflows
 from hibernaut._troubles import troubles_of
@@ -54,7 +55,7 @@ AGAIN = 2.0
 T = TypeVar("T")
 
 
-class AgentHandle(People, Branches, Kin):
+class AgentHandle(People, Branches, Kin, Networked):
     """One agent, by its id. Holding a handle holds nothing on any server; every call finds the agent's current run."""
 
     def __init__(self, agent_id: str, workflows: Workflows, gateway: GatewayClient) -> None:

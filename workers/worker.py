@@ -23,6 +23,7 @@ from activities.mcp_call import McpActivities
 from activities.mcp_pool import McpPool
 from activities.mcp_settings import load_servers
 from activities.model_call import ModelActivities
+from activities.network import NetworkActivities
 from activities.providers import Providers, load_providers
 from activities.sandbox import PlacementActivities, SandboxActivities
 from activities.scheduling import ScheduleActivities
@@ -113,7 +114,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds)
         assessment = AssessActivities(boxes, folder, TaskWanted(client), lease.seconds)
         ping = PingActivities(settings.host_id, boxes)
-        shell = ShellActivities(boxes, store, transcript)
+        shell = ShellActivities(boxes, store, transcript, ways_out)
         snapshot = SnapshotActivities(engine)
         hosts = HostActivities(store)
         agents = TemporalAgents(client, namespace)
@@ -163,6 +164,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
                     sandbox.acquire,
                     sandbox.destroy,
                     sandbox.put,
+                    NetworkActivities(ways_out).apply,
                     artifact.publish,
                     assessment.assess,
                     sweep.sweep,

@@ -13,6 +13,7 @@ from workflows import options
 from workflows.acquire import Acquisition
 from workflows.context import Context
 from workflows.failures import reason_of
+from workflows.network import Rules
 
 PATIENCE = timedelta(minutes=1)
 """What somebody else who waits for a sandbox is given before it is broken off."""
@@ -21,8 +22,9 @@ PATIENCE = timedelta(minutes=1)
 class Acquiring:
     """Acquires a sandbox while something else goes on, and notes it as the lease once it is there."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, rules: Rules) -> None:
         """Nothing is on its way."""
+        self._rules = rules
         self._context = context
         self._record = context.record
         self._keeping: asyncio.Task[None] | None = None
@@ -109,7 +111,11 @@ class Acquiring:
         recovering = self.taken is not None
         taken = self.taken if self.taken is not None else []
         record = self._record
+        rules = record.network.number
         record.lease = await Acquisition(self._context, taken, recovering=recovering, placement=placement).run()
+        # They were part of the request; what was changed since is not.
+        record.network.given(record.lease.generation, rules)
+        self._rules.begin()
         record.tick(workflow.now())
         if not record.image_kept and self._keeping is None:
             self._keeping = asyncio.create_task(self._keep_image(record.lease))

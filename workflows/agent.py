@@ -26,6 +26,7 @@ from workflows.failures import reason_of
 from workflows.family import Family
 from workflows.inbox import Inbox
 from workflows.lease import Lease
+from workflows.networking import Networking
 from workflows.orders import Orders
 from workflows.parts import resting_state
 from workflows.people import People
@@ -37,7 +38,7 @@ from workflows.waits import patience
 
 
 @workflow.defn(name=contracts.AGENT_WORKFLOW)
-class AgentWorkflow(Orders, People, Budgeting, Branching, Family, bounds.Run):
+class AgentWorkflow(Orders, People, Budgeting, Networking, Branching, Family, bounds.Run):
     """One agent; its workflow id is the agent's id."""
 
     @workflow.init
@@ -72,6 +73,7 @@ class AgentWorkflow(Orders, People, Budgeting, Branching, Family, bounds.Run):
             raise RuntimeError(f"This build cannot read the spec of agent {self._context.agent_id}. {self._invalid}")
         if self._invalid is not None:
             raise ApplicationError(self._invalid, type="InvalidSpec", non_retryable=True)
+        self._lease.rules.begin()
         while not self._record.closed:
             try:
                 await self._next()

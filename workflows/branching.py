@@ -165,6 +165,8 @@ class Branching(Parts):
             record.snapshot_number + 1,
             record.snapshot.ref if record.snapshot else None,
         )
+        # It may have heard of changed rules after that step.
+        record.network.told = record.network.of_spec
         record.dirty, record.too_large, record.tell_woke = [], None, False
         record.uncover(number or 0)
         record.ran = point.step

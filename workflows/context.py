@@ -97,6 +97,7 @@ class Context:
             acquiring=record.acquiring,
             snapshot=record.snapshot,
             snapshots=record.snapshots,
+            network=record.network.status(self.spec.sandbox.network, record.lease) if record.network.number else None,
             recovering=self.recovering,
             recoveries=record.recoveries,
             last_recovery=record.last_recovery,

@@ -18,6 +18,7 @@ from workflows.context import Context
 from workflows.failures import code_of, reason_of
 from workflows.ladder import Finding
 from workflows.loss import Loss, Recovered
+from workflows.network import Rules
 from workflows.record import KEPT_DIRTY
 from workflows.recovery import Recovery
 from workflows.report import report_dropped, tell_too_large
@@ -37,7 +38,8 @@ class Lease:
         """Start from the lease that the record carries."""
         self._context = context
         self._record = context.record
-        self._acquiring = Acquiring(context)
+        self.rules = Rules(context)
+        self._acquiring = Acquiring(context, self.rules)
         self._capture = Capture(context)
         self._recovery = Recovery(context, self)
         self._destroyed = True
@@ -120,6 +122,14 @@ class Lease:
 
         Returns False when something was lost, or the turn is to end: a call decided on the old state must not run.
         """
+        while await self._sound(final=final):
+            if final or not self.rules.due:
+                return True
+            if not await self.rules.enforce(self.recover):
+                return False
+        return False
+
+    async def _sound(self, *, final: bool) -> bool:
         intact = True
         while await self.hold():
             # Files that are put meanwhile may have found the sandbox lost: what became of it is known at the end.
@@ -246,6 +256,7 @@ class Lease:
         await self._acquiring.abandon()
         await self._capture.join()
         await self._acquiring.kept()
+        await self.rules.quiet()
 
     async def recover(self, loss: Loss) -> Recovered:
         """Bring the sandbox back, or the next one in its place, and tell the model what was lost."""

@@ -72,6 +72,7 @@ OPTIONS: Mapping[str, Options] = MappingProxyType(
         # start-to-close is the commands' own limit plus a margin, set by the caller. On cancellation the partial
         # output is worth waiting for.
         contracts.SHELL_EXEC.name: _on_host(timedelta(hours=24), 15, _retry(0.5, 15), WAIT_CANCELLATION_COMPLETED),
+        contracts.NETWORK_APPLY.name: _on_host(timedelta(minutes=2), 20, _retry(0.5, 15)),
         contracts.SNAPSHOT_TAKE.name: _on_host(timedelta(hours=1), 30, _retry(1, 60)),
         contracts.SNAPSHOT_RESTORE.name: _on_host(timedelta(hours=1), 30, _retry(1, 60)),
         contracts.ARTIFACT_PUBLISH.name: _on_host(timedelta(hours=1), 30, _retry(1, 30)),

@@ -21,6 +21,7 @@ from hibernaut.models import (
 )
 from workflows.accounts import BudgetState
 from workflows.offspring import Offspring
+from workflows.reach import Reach
 from workflows.window import CompactionState
 
 KEPT_ANSWERS = 32
@@ -164,6 +165,8 @@ class AgentRecord(BaseModel):
     usage_estimate: Usage = Usage()
     """What may have been paid beyond it, of which no reply was kept."""
     budget: BudgetState = Field(default_factory=BudgetState)
+
+    network: Reach = Field(default_factory=Reach)
 
     inbox: list[UserMessage] = []
     message_ids: list[str] = []

@@ -15,6 +15,7 @@ from workflows.failures import code_of, finding_of, reason_of
 from workflows.ladder import Finding
 from workflows.lease import Lease
 from workflows.loss import Loss, Recovered
+from workflows.network import tell_connections
 from workflows.outcomes import shown_line, unknown
 from workflows.record import DirtyCommand
 from workflows.safety import is_safe
@@ -110,7 +111,9 @@ class ShellRun:
         await workflow.wait_condition(lambda: handle.done() or record.stopping)
         if not handle.done():
             handle.cancel()
-        return await handle
+        result = await handle
+        tell_connections(self._context, call.call_id, result.network)
+        return result
 
     def _request(
         self, lease: LeaseStatus, *, attach_only: bool, asked_before: bool, stop: bool = False
@@ -129,6 +132,7 @@ class ShellRun:
             attach_only=attach_only,
             asked_before=asked_before,
             stop=stop,
+            network_mark=self._record.network.mark,
         )
 
     @property
@@ -150,6 +154,7 @@ class ShellRun:
             )
         except ActivityError:
             return self._failed(answers, error)
+        tell_connections(self._context, call.call_id, result.network)
         finished, uncertain = self._split(result.outcomes)
         record.dirty += [*finished, *uncertain]
         answers.ran(call, self._named(result))

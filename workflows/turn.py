@@ -18,6 +18,7 @@ from workflows.failures import reason_of
 from workflows.giving_up import settled
 from workflows.inbox import EVENT_TEXT
 from workflows.lease import Lease
+from workflows.network import tell_rules
 from workflows.record import CurrentTurn, OpenReply
 from workflows.waits import over
 
@@ -106,6 +107,7 @@ class Turn:
         if spec.functions and not await self._functions_kept():
             return None
         self._tell_woke()
+        tell_rules(self._context)
         self._steer()
         handle = options.start(
             contracts.MODEL_CALL,

@@ -17,15 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from activities.adapters import egress_wire as wire
 from activities.adapters.docker_client import Daemon, translated
+from activities.adapters.egress_notes import Entry, Notes
 from activities.adapters.netns import PortTaken, Process, listen_inside
 from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
 from activities.ports.egress import PROXY_PORT, Tenant
 from hibernaut.models import Network
-from hibernaut.models.base import Open
+from hibernaut.models.network_change import NetworkReport
 
 PATIENCE_S = 20.0
 """Seconds a proxy that is started may take to answer."""
@@ -34,13 +33,6 @@ LAUNCH_S = 5.0
 PAUSE_S = 0.05
 
 _log = logging.getLogger(__name__)
-
-
-class _Entry(Open):
-    """The note of one container."""
-
-    tenant: Tenant
-    network: Network
 
 
 class EgressDesk:
@@ -56,7 +48,7 @@ class EgressDesk:
             release: Which build of the proxy is wanted: another one is replaced when the first call finds it.
         """
         self._folder = folder
-        self._notes = folder / "doors"
+        self._notes = Notes(folder)
         self._daemon = daemon
         self._launch = launch
         self._release = release
@@ -88,26 +80,19 @@ class EgressDesk:
                 f"device alone); here they are {' '.join(map(str, found.get('runtimeArgs') or ())) or 'none'}"
             )
 
-    def admit(self, tenant: Tenant, network: Network) -> None:
+    def admit(self, tenant: Tenant, network: Network, number: int = 0) -> None:
         """See the port."""
-        entry = _Entry(tenant=tenant, network=network)
-        try:
-            self._make()
-            path = self._note(tenant.sandbox_id)
-            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-            partial.write_text(entry.model_dump_json(), encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise SandboxUnavailable(f"the network rules cannot be noted in {self._notes}: {error}") from error
-        self._open(entry)
+        with self._lock:
+            noted = self._notes.read(tenant.sandbox_id)
+            if noted is None or noted.number <= number:
+                self._notes.write(Entry(tenant=tenant, network=network, number=number))
+            self._open(tenant.sandbox_id)
 
     def readmit(self, sandbox_id: str) -> None:
         """See the port."""
-        entry = self._entry(sandbox_id)
-        if entry is None:
-            return
         try:
-            self._open(entry)
+            with self._lock:
+                self._open(sandbox_id)
         except (SandboxUnavailable, SandboxLost) as error:
             # `reconcile` goes on trying.
             _log.warning("%s has no way out yet: %s", sandbox_id[:12], error)
@@ -115,20 +100,29 @@ class EgressDesk:
     def dismiss(self, sandbox_id: str) -> None:
         """See the port."""
         with self._lock:
-            if not self._note(sandbox_id).exists():
+            if not self._notes.has(sandbox_id):
                 return
-            self._note(sandbox_id).unlink(missing_ok=True)
+            self._notes.remove(sandbox_id)
             with contextlib.suppress(OSError, ValueError):
                 wire.ask(self._folder, wire.Request(op="close", sandbox_id=sandbox_id))
 
     def blocked(self, sandbox_id: str, since: float) -> tuple[str, ...]:
         """See the port."""
-        if not self._note(sandbox_id).exists():
+        if not self._notes.has(sandbox_id):
             return ()
         try:
             return wire.ask(self._folder, wire.Request(op="blocked", sandbox_id=sandbox_id, since=since)).blocked
         except (OSError, ValueError):
             return ()
+
+    def report(self, sandbox_id: str, mark: str) -> NetworkReport:
+        """See the port."""
+        if not self._notes.has(sandbox_id):
+            return NetworkReport(mark=mark)
+        found = None
+        with contextlib.suppress(OSError, ValueError):
+            found = wire.ask(self._folder, wire.Request(op="report", sandbox_id=sandbox_id, mark=mark)).report
+        return found or NetworkReport(mark=mark)
 
     def reconcile(self) -> None:
         """Give the proxy what it should have: after it died, after containers were restarted or removed by others.
@@ -136,18 +130,16 @@ class EgressDesk:
         Raises:
             SandboxUnavailable: Neither it nor one that was started answers, or Docker does not.
         """
-        noted = self._noted()
+        noted = self._notes.every()
         if not noted:
             return
         served = self._ask(wire.Request(op="list")).doors or {}
         for sandbox_id in noted:
             if sandbox_id in served:
                 continue
-            entry = self._entry(sandbox_id)
-            if entry is None:
-                continue
             try:
-                self._open(entry)
+                with self._lock:
+                    self._open(sandbox_id)
             except SandboxLost:
                 self._forget_removed(sandbox_id)
             except SandboxUnavailable as error:
@@ -167,30 +159,42 @@ class EgressDesk:
         except SandboxLost:
             self.dismiss(sandbox_id)
 
-    def _open(self, entry: _Entry) -> None:
-        tenant = entry.tenant
-        with self._lock:
-            process, started_at = self._process(tenant.sandbox_id)
+    def _open(self, sandbox_id: str) -> None:
+        """See to it that a container has its way out, with the rules that are noted; nothing when none are."""
+        entry = self._notes.read(sandbox_id)
+        if entry is None:
+            return
+        process, started_at = self._process(sandbox_id)
+        try:
+            if self._serves(entry, started_at):
+                return
             try:
-                if self._serves(tenant.sandbox_id, started_at):
+                listener = self._listener(process, sandbox_id)
+            except PortTaken as error:
+                # Another worker of this host may have been quicker.
+                if self._serves(entry, started_at):
                     return
-                try:
-                    listener = self._listener(process, tenant.sandbox_id)
-                except PortTaken as error:
-                    # Another worker of this host may have been quicker.
-                    if self._serves(tenant.sandbox_id, started_at):
-                        return
-                    raise SandboxUnavailable(
-                        f"something in {tenant.sandbox_id[:12]} listens on port {PROXY_PORT} itself"
-                    ) from error
-                with listener:
-                    request = wire.Request(op="open", tenant=tenant, network=entry.network, started_at=started_at)
-                    self._ask(request, (listener.fileno(), process.fd))
-            finally:
-                process.close()
+                raise SandboxUnavailable(
+                    f"something in {sandbox_id[:12]} listens on port {PROXY_PORT} itself"
+                ) from error
+            with listener:
+                request = wire.Request(
+                    op="open", tenant=entry.tenant, network=entry.network, number=entry.number, started_at=started_at
+                )
+                self._ask(request, (listener.fileno(), process.fd))
+        finally:
+            process.close()
 
-    def _serves(self, sandbox_id: str, started_at: str) -> bool:
-        return (self._ask(wire.Request(op="list")).doors or {}).get(sandbox_id) == started_at
+    def _serves(self, entry: Entry, started_at: str) -> bool:
+        """Whether the proxy serves this start of the container; with these rules, then."""
+        sandbox_id = entry.tenant.sandbox_id
+        found = self._ask(wire.Request(op="list"))
+        if (found.doors or {}).get(sandbox_id) != started_at:
+            return False
+        if (found.numbers or {}).get(sandbox_id, 0) < entry.number:
+            change = wire.Request(op="change", sandbox_id=sandbox_id, network=entry.network, number=entry.number)
+            return (self._ask(change).numbers or {}).get(sandbox_id, -1) >= entry.number
+        return True
 
     def _listener(self, process: Process, sandbox_id: str) -> socket.socket:
         try:
@@ -241,7 +245,7 @@ class EgressDesk:
                     ) from error
                 if time.monotonic() - launched > LAUNCH_S:
                     launched = time.monotonic()
-                    self._make()
+                    self._notes.make()
                     self._launch()
                 time.sleep(PAUSE_S)
                 continue
@@ -257,29 +261,6 @@ class EgressDesk:
             wire.ask(self._folder, wire.Request(op="end"))
             raise ConnectionResetError
         self._known = True
-
-    def _make(self) -> None:
-        # Of a path with parents only the last would be given the mode.
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._notes.mkdir(exist_ok=True, mode=0o700)
-
-    def _note(self, sandbox_id: str) -> Path:
-        return self._notes / f"{sandbox_id}.json"
-
-    def _noted(self) -> list[str]:
-        try:
-            return [path.stem for path in self._notes.iterdir() if path.suffix == ".json"]
-        except OSError:
-            return []
-
-    def _entry(self, sandbox_id: str) -> _Entry | None:
-        try:
-            return _Entry.model_validate_json(self._note(sandbox_id).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            _log.warning("the network rules of %s cannot be read: %s", sandbox_id[:12], error)
-            return None
 
 
 def _is_of(pid: int, sandbox_id: str) -> bool:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from activities.ports.egress import Tenant
 from hibernaut.models import Network
+from hibernaut.models.network_change import NetworkReport
 
 MAX_MESSAGE = 200_000
 TIMEOUT_S = 10.0
@@ -22,14 +23,18 @@ CONTROL = "control"
 class Request:
     """What a worker wants. An `open` comes with two descriptors: the listener, and the container's process."""
 
-    op: Literal["hello", "open", "close", "list", "blocked", "end"]
+    op: Literal["hello", "open", "change", "close", "list", "blocked", "report", "end"]
     tenant: Tenant | None = None
     network: Network | None = None
+    number: int = 0
+    """Counts changes of the network's rules."""
     started_at: str = ""
     """Docker's `State.StartedAt`: which start of the container it is about."""
     sandbox_id: str = ""
     since: float = 0.0
     """A moment of `time.monotonic`, which processes of one machine agree on."""
+    mark: str = ""
+    """Of a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,10 @@ class Reply:
     """Tells one build of the proxy, with its settings, from another."""
     doors: dict[str, str] | None = None
     """The sandboxes that are served: id, and start of the container."""
+    numbers: dict[str, int] | None = None
+    """Of the rules that each of them has."""
     blocked: tuple[str, ...] = ()
+    report: NetworkReport | None = None
 
 
 _REQUEST = TypeAdapter(Request)
@@ -51,8 +59,9 @@ _REPLY = TypeAdapter(Reply)
 def encode(message: Request | Reply) -> bytes:
     """As bytes; ValueError when they are too many."""
     fields: dict[str, Any] = {**asdict(message)}
-    if isinstance(message, Request) and message.network is not None:
-        fields["network"] = message.network.model_dump(mode="json")
+    for name, value in fields.items():
+        if isinstance(value, BaseModel):
+            fields[name] = value.model_dump(mode="json")
     data = json.dumps(fields).encode()
     if len(data) > MAX_MESSAGE:
         msg = f"a message of {len(data)} bytes is too long"

@@ -16,10 +16,10 @@ from typing import Any
 import h11
 
 from activities.egress import plain, tunnel
+from activities.egress.ledger import Ledger
 from activities.egress.policy import Policy, Refused, Way
 from activities.egress.traffic import PIECE, Exhausted, Flow, Meter, close, connect
 from activities.ports.egress import EgressEvent, EgressSink, Tenant
-from hibernaut.models.network import as_host
 
 MAX_CONNECTIONS = 200
 """Of one sandbox at a time."""
@@ -48,7 +48,8 @@ class Door:
         self._meter = Meter(max_bytes)
         self._server: asyncio.Server | None = None
         self._due = 0.0
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], _Visit] = {}
+        self.ledger = Ledger()
         self._refusals: deque[tuple[float, str]] = deque(maxlen=REMEMBERED)
 
     async def open(self, listener: socket.socket) -> None:
@@ -63,6 +64,14 @@ class Door:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
+    def change(self, policy: Policy) -> None:
+        """Judge by this policy from now on; connections that it does not allow are cut."""
+        self.policy = policy
+        for task, visit in self._open.items():
+            if visit.bound is not None and not policy.allows(*visit.bound):
+                visit.cut = True
+                task.cancel()
+
     def blocked(self, since: float) -> tuple[str, ...]:
         """What was blocked since a moment of `time.monotonic`, without repetition."""
         return tuple(dict.fromkeys(text for at, text in self._refusals if at >= since))
@@ -71,9 +80,8 @@ class Door:
         task = asyncio.current_task()
         if task is None:  # pragma: no cover  # a stream's callback is a task
             return
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
-        visit = _Visit(self, reader, writer)
+        visit = self._open[task] = _Visit(self, reader, writer)
+        task.add_done_callback(self._open.pop)
         try:
             # What a closed door does to its connections is no error of theirs.
             with contextlib.suppress(asyncio.CancelledError, OSError):
@@ -99,6 +107,7 @@ class Door:
     def tell(self, event: EgressEvent) -> None:
         """Tell an event."""
         self._sink(event)
+        self.ledger.note(event)
 
     def remember(self, refusal: Refused) -> None:
         """Keep what the policy forbade, for the command that met it."""
@@ -121,6 +130,10 @@ class _Visit:
         self._door = door
         self._reader = reader
         self._writer = writer
+        self.bound: tuple[str, int] | None = None
+        """Host and port that it is for, once they are known."""
+        self.cut = False
+        """Whether the rule that let it through was taken away."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=plain.MAX_HEAD)
         self._event = EgressEvent(
             at=datetime.now(UTC),
@@ -163,11 +176,12 @@ class _Visit:
     async def _serve(self, request: h11.Request) -> None:
         path = b""
         if request.method == b"CONNECT":
-            host, port = _authority(request.target)
+            host, port = tunnel.authority(request.target)
         else:
             host, port, path = plain.target(request)
         method = request.method.decode("ascii")[:20]
         self._event = replace(self._event, method=method, host=host, port=port)
+        self.bound = host, port
         self._door.afford(host)
         way = await self._door.policy.way(host, port)
         reader, writer, address = await connect(way)
@@ -238,6 +252,7 @@ class _Visit:
             await asyncio.wait({running, idle}, return_when=asyncio.FIRST_COMPLETED)
             why = running.result() if running.done() else "nothing moved for long"
         finally:
+            why = "cut: its rule was taken away" if self.cut else why
             for task in (running, idle):
                 task.cancel()
             await asyncio.gather(running, idle, return_exceptions=True)
@@ -271,16 +286,3 @@ class _Visit:
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             self._writer.write(self._http.send(event) or b"")
         await self._writer.drain()
-
-
-def _authority(raw: bytes) -> tuple[str, int]:
-    """Host and port of a CONNECT.
-
-    Raises:
-        Refused: It has none.
-    """
-    host, _, port = raw.decode("ascii", "replace").rpartition(":")
-    known = as_host(host)
-    if known is None or not port.isdecimal() or not 0 < int(port) <= 65_535 or len(port) > 5:  # noqa: PLR2004
-        raise Refused("CONNECT needs host:port", status=HTTPStatus.BAD_REQUEST)
-    return known, int(port)

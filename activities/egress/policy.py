@@ -67,6 +67,10 @@ class Policy:
         self._resolver = resolver
         self._resolving = asyncio.Semaphore(RESOLVES_AT_ONCE)
 
+    def allows(self, host: str, port: int) -> bool:
+        """Whether a rule names this host, given as `as_host` spells it, and port."""
+        return any(rule.names(host) and port in rule.ports for rule in self._rules)
+
     async def way(self, host: str, port: int) -> Way:
         """Where to connect for this host, given as `as_host` spells it.
 

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from http import HTTPStatus
 
 from activities.egress.hello import NoHello, read_hello
-from activities.egress.policy import Way, blocked
+from activities.egress.policy import Refused, Way, blocked
 from activities.egress.traffic import PIECE, Flow
 from hibernaut.models.network import as_address, as_host
 
@@ -13,6 +14,19 @@ HELLO_S = 20.0
 """Seconds a client may take for its first message; some make their keys meanwhile."""
 ACCESS_DENIED = bytes.fromhex("15 03 03 00 02 02 31")
 """A fatal TLS alert: the client reports it as such, not as a broken connection."""
+
+
+def authority(raw: bytes) -> tuple[str, int]:
+    """Host and port of a CONNECT.
+
+    Raises:
+        Refused: It has none.
+    """
+    host, _, port = raw.decode("ascii", "replace").rpartition(":")
+    known = as_host(host)
+    if known is None or not port.isdecimal() or not 0 < int(port) <= 65_535 or len(port) > 5:  # noqa: PLR2004
+        raise Refused("CONNECT needs host:port", status=HTTPStatus.BAD_REQUEST)
+    return known, int(port)
 
 
 async def greeting(way: Way, reader: asyncio.StreamReader, begun: bytes) -> bytes:

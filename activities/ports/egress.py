@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from hibernaut.models import Network
+from hibernaut.models.network_change import NetworkReport
 
 PROXY_PORT = 3128
 """On the sandbox's own 127.0.0.1."""
@@ -74,8 +75,10 @@ class Egress(Protocol):
         """
         ...
 
-    def admit(self, tenant: Tenant, network: Network) -> None:
-        """Open the way out of a container that was just started, or follow it to where it was started anew.
+    def admit(self, tenant: Tenant, network: Network, number: int = 0) -> None:
+        """Open the way out of a container, or change the rules of one that is open.
+
+        `number` counts changes: rules of a lower one than the container has are late, and change nothing.
 
         Raises:
             SandboxUnavailable: The proxy does not answer.
@@ -93,4 +96,8 @@ class Egress(Protocol):
 
     def blocked(self, sandbox_id: str, since: float) -> tuple[str, ...]:
         """What was blocked since a moment of `time.monotonic`, each as `host:port (why)`, without repetition."""
+        ...
+
+    def report(self, sandbox_id: str, mark: str) -> NetworkReport:
+        """What was decided since the report that gave this mark; nothing when nobody knows."""
         ...

@@ -16,6 +16,7 @@ from hibernaut.cli import (
     doctor,
     filing,
     logs,
+    network,
     people,
     schedules,
     snapshots,
@@ -44,6 +45,7 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(filing.app, name="files")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(network.app, name="network")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback

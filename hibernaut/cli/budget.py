@@ -59,7 +59,7 @@ def budget(
         agent = client.get(name)
         if not (set_ or cleared):
             return await agent.budget.status()
-        return await agent.budget.set(limits, clear=cleared, by=_user() if by is None else by)
+        return await agent.budget.set(limits, clear=cleared, by=user() if by is None else by)
 
     status = connected(work)
     if session.json:
@@ -146,7 +146,8 @@ def _cell(status: BudgetStatus, period: Period, kind: Kind) -> Text:
     return Text(f"{shown} of {most} ({percent} %)", style=style)
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this, by name; empty when that cannot be told."""
     # A container may run under a number that has no name.
     with suppress(OSError, KeyError):
         return getpass.getuser()

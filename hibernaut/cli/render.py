@@ -9,6 +9,7 @@ from rich.text import Text
 from hibernaut._amounts import show_amount
 from hibernaut.cli.columns import aligned
 from hibernaut.cli.console import clean, session, size, spelled
+from hibernaut.cli.rules import network_changes
 from hibernaut.client import AgentSummary
 from hibernaut.models import (
     AgentState,
@@ -52,6 +53,8 @@ MARKS = {
     EventKind.COMPACTED: ("~", "cyan"),
     EventKind.COMPACTION_FAILED: ("!", "bold yellow"),
     EventKind.FILE_PUT: ("^", "default"),
+    EventKind.NETWORK: ("@", "dim"),
+    EventKind.NETWORK_CHANGED: ("@", "bold yellow"),
     EventKind.CHILD_STARTED: ("+", "green"),
     EventKind.CHILD_ENDED: ("<", "green"),
     EventKind.HIBERNATED: ("z", "cyan"),
@@ -158,6 +161,8 @@ def status_table(status: AgentStatus, troubles: list[Trouble], ui: str | None) -
     else:
         row("sandbox", "none" if not status.generation else f"none (was generation {status.generation})")
     row("image", f"{status.spec.sandbox.image} ({status.spec.sandbox.runtime})")
+    if status.network and (changed := network_changes(status.network)):
+        row("network", changed)
     if status.snapshot:
         taken = status.snapshot
         how = f", captured {CAPTURED.get(taken.capture, taken.capture)}" if taken.capture else ""

@@ -89,6 +89,10 @@ from hibernaut.contracts.names import (
     control_queue as control_queue,
     host_queue as host_queue,
 )
+from hibernaut.contracts.network import (
+    ApplyNetworkRequest as ApplyNetworkRequest,
+    ApplyNetworkResult as ApplyNetworkResult,
+)
 from hibernaut.contracts.paid import (
     MODEL_PERHAPS_PAID as MODEL_PERHAPS_PAID,
     PerhapsPaid as PerhapsPaid,
@@ -138,6 +142,7 @@ from hibernaut.contracts.stubs import (
     IMAGES_VERIFY as IMAGES_VERIFY,
     MCP_CALL as MCP_CALL,
     MODEL_CALL as MODEL_CALL,
+    NETWORK_APPLY as NETWORK_APPLY,
     PLACEMENT_CHOOSE as PLACEMENT_CHOOSE,
     SANDBOX_ACQUIRE as SANDBOX_ACQUIRE,
     SANDBOX_ASSESS as SANDBOX_ASSESS,

@@ -7,6 +7,7 @@ from hibernaut.contracts.mcp import McpOffer
 from hibernaut.contracts.wanted import Wanted
 from hibernaut.models.base import Open, Sparse
 from hibernaut.models.events import Event
+from hibernaut.models.network_change import NetworkReport
 from hibernaut.models.spec import SnapshotSpec
 from hibernaut.models.status import LeaseStatus, Usage
 from hibernaut.models.tools import CommandOutcome, ToolCall
@@ -118,6 +119,8 @@ class ExecRequest(Open):
     asked_before: bool = False
     """Whether an earlier request under this prefix may have begun what a sandbox that is gone can no longer show: such
     a command is `unknown`, never `not_run`."""
+    network_mark: str = ""
+    """Of the newest report of connections."""
 
 
 class ExecResult(Open):
@@ -128,6 +131,8 @@ class ExecResult(Open):
     outcomes: tuple[CommandOutcome, ...]
     lost: str | None = None
     """Why the sandbox is gone, when it is."""
+    network: NetworkReport | None = None
+    """What was decided about its connections since the mark of the request."""
 
 
 class SnapshotRequest(Open):

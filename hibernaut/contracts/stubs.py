@@ -36,6 +36,7 @@ from hibernaut.contracts.hosts import (
     SweepResult,
 )
 from hibernaut.contracts.mcp import McpCallRequest, McpCallResult
+from hibernaut.contracts.network import ApplyNetworkRequest, ApplyNetworkResult
 from hibernaut.contracts.requests import (
     AcquireRequest,
     AcquireResult,
@@ -111,6 +112,7 @@ MCP_CALL = ActivityStub("mcp.call", McpCallRequest, McpCallResult)
 PLACEMENT_CHOOSE = ActivityStub("placement.choose", PlacementRequest, Placement)
 SANDBOX_ACQUIRE = ActivityStub("sandbox.acquire", AcquireRequest, AcquireResult)
 SANDBOX_DESTROY = ActivityStub("sandbox.destroy", DestroyRequest, DestroyResult)
+NETWORK_APPLY = ActivityStub("network.apply", ApplyNetworkRequest, ApplyNetworkResult)
 SHELL_EXEC = ActivityStub("shell.exec", ExecRequest, ExecResult)
 SNAPSHOT_TAKE = ActivityStub("snapshot.take", SnapshotRequest, SnapshotResult)
 SNAPSHOT_RESTORE = ActivityStub("snapshot.restore", RestoreRequest, RestoreResult)
@@ -152,6 +154,7 @@ STUBS: tuple[ActivityStub[object, object], ...] = (
     PLACEMENT_CHOOSE,
     SANDBOX_ACQUIRE,
     SANDBOX_DESTROY,
+    NETWORK_APPLY,
     SHELL_EXEC,
     SNAPSHOT_TAKE,
     SNAPSHOT_RESTORE,

@@ -44,6 +44,11 @@ class EventKind(StrEnum):
     COMPACTION_FAILED = "compaction_failed"
     """The agent goes on without; `data` has reason."""
     FILE_PUT = "file_put"
+    NETWORK = "network"
+    """Connections to a host were allowed or refused; `data` has call_id, host, port, allowed, reason and count; or how
+    many `more` connections there were."""
+    NETWORK_CHANGED = "network_changed"
+    """The rules of the allowlist were changed; `data` has allowed, denied, rules (how many hold) and by."""
     WAITING = "waiting"
     """A call waits for consent, an answer, a time or a child agent; `data` is a Waiting."""
     DECIDED = "decided"

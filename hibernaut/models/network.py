@@ -62,7 +62,7 @@ class HostRule:
         Raises:
             ValueError: It is none of these; says why.
         """
-        host, port = _split(text)
+        host, port = split_rule(text)
         wildcard = host.startswith("*.")
         known = as_host(host.removeprefix("*."))
         if known is None or "/" in text:
@@ -86,7 +86,7 @@ class HostRule:
         return host.endswith(f".{self.host}") if self.wildcard else host == self.host
 
 
-def _split(text: str) -> tuple[str, str | None]:
+def split_rule(text: str) -> tuple[str, str | None]:
     """Host and port of a rule; the port is None when there is none."""
     if as_address(text) is not None:
         return text, None

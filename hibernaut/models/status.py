@@ -8,6 +8,7 @@ from pydantic import Field
 from hibernaut.models.base import Lenient, Open
 from hibernaut.models.checkpoints import Origin
 from hibernaut.models.children import AgentParent, ChildStatus
+from hibernaut.models.network_change import NetworkStatus
 from hibernaut.models.people import Waiting
 from hibernaut.models.spec import AgentSpec
 from hibernaut.models.tools import RecoveryReport
@@ -147,6 +148,8 @@ class AgentStatus(Open):
     snapshot: SnapshotStatus | None = None
     snapshots: int = 0
     """Snapshots taken so far, unchanged ones not counted."""
+    network: NetworkStatus | None = None
+    """The network rules, once they were changed."""
     recovering: bool = False
     """Whether it is being found out what became of the sandbox, or another one is made; whatever `state` shows."""
     recoveries: int = 0

@@ -17,6 +17,7 @@ from activities.images import ImageActivities
 from activities.images_upkeep import ImageUpkeepActivities
 from activities.mcp_call import McpActivities
 from activities.model_call import ModelActivities
+from activities.network import NetworkActivities
 from activities.sandbox import PlacementActivities, SandboxActivities
 from activities.scheduling import ScheduleActivities
 from activities.shell import ShellActivities
@@ -39,6 +40,7 @@ CLASSES = (
     KeepingActivities,
     McpActivities,
     ModelActivities,
+    NetworkActivities,
     PingActivities,
     PlacementActivities,
     SandboxActivities,

@@ -13,6 +13,7 @@ from activities.egress.addresses import Net
 from activities.egress.door import Door
 from activities.egress.policy import Policy
 from activities.ports.egress import EgressSink
+from hibernaut.models import Network
 
 IDLE_S = 60.0
 """Seconds without a sandbox after which the proxy ends."""
@@ -26,6 +27,8 @@ class _Served:
     door: Door
     started_at: str
     process: int
+    number: int
+    """Of its rules."""
 
 
 class Doorkeeper:
@@ -97,31 +100,43 @@ class Doorkeeper:
             match request.op:
                 case "open":
                     return await self._open(request, held)
+                case "change" if served is not None and request.network is not None:
+                    if request.number > served.number:
+                        served.number = request.number
+                        served.door.change(Policy(request.network, self._reachable))
+                        _tell_rules(served.door, request.network)
                 case "close":
                     await self._close(request.sandbox_id)
                 case "blocked" if served is not None:
                     return wire.Reply(blocked=served.door.blocked(request.since))
+                case "report" if served is not None:
+                    return wire.Reply(report=served.door.ledger.since(request.mark))
                 case "end":
                     self.ended.set()
-                case "hello" | "list" | "blocked":
+                case "change" | "hello" | "list" | "blocked" | "report":
                     pass
-            return wire.Reply(release=self._release, doors={name: one.started_at for name, one in self._served.items()})
+            return wire.Reply(
+                release=self._release,
+                doors={name: one.started_at for name, one in self._served.items()},
+                numbers={name: one.number for name, one in self._served.items()},
+            )
 
     async def _open(self, request: wire.Request, held: list[int]) -> wire.Reply:
         tenant, network = request.tenant, request.network
         if tenant is None or network is None or len(held) != DESCRIPTORS:
             return wire.Reply(error="an open needs a tenant, a network, a listener and a process")
+        before = self._served.get(tenant.sandbox_id)
+        if before is not None and before.started_at == request.started_at and before.number > request.number:
+            # Of a worker that read the rules before another one changed them.
+            return wire.Reply(release=self._release)
         await self._close(tenant.sandbox_id)
         listener, process = socket.socket(fileno=held.pop(0)), held.pop(0)
         policy = Policy(network, self._reachable)
         door = Door(tenant, policy, self._sink, max_bytes=network.max_bytes)
         await door.open(listener)
-        self._served[tenant.sandbox_id] = _Served(door, request.started_at, process)
+        self._served[tenant.sandbox_id] = _Served(door, request.started_at, process, request.number)
         asyncio.get_running_loop().add_reader(process, self._gone, tenant.sandbox_id)
-        log.info(
-            "%s of agent %s, generation %d, may reach: %s",
-            tenant.sandbox_id[:12], tenant.agent_id, tenant.generation, ", ".join(network.allow) or "nothing",
-        )  # fmt: skip
+        _tell_rules(door, network)
         return wire.Reply(release=self._release)
 
     def _gone(self, sandbox_id: str) -> None:
@@ -141,3 +156,11 @@ class Doorkeeper:
         os.close(served.process)
         await served.door.close()
         log.info("%s has no way out any more", sandbox_id[:12])
+
+
+def _tell_rules(door: Door, network: Network) -> None:
+    tenant = door.tenant
+    log.info(
+        "%s of agent %s, generation %d, may reach: %s",
+        tenant.sandbox_id[:12], tenant.agent_id, tenant.generation, ", ".join(network.allow) or "nothing",
+    )  # fmt: skip
