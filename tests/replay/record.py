@@ -26,6 +26,7 @@ from hibernaut import contracts as c
 from hibernaut.models import AgentState, BudgetChange, BudgetStatus, OutcomeKind
 from tests.replay.branches import BRANCHING
 from tests.replay.children import PARENTAL
+from tests.replay.networks import REACHING
 from tests.replay.paying import PAYING
 from tests.replay.people import ASKING
 from tests.replay.releases import CURRENT
@@ -205,6 +206,7 @@ SCENARIOS: tuple[Callable[[Rig], Awaitable[Agent]], ...] = (
     *SCHEDULING,
     *PARENTAL,
     *PAYING,
+    *REACHING,
     *(verified, collected),
 )
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from temporalio import activity
 
 from hibernaut import contracts as c
+from tests.workflows.network_world import NetworkWorld
 
 
 @dataclass
-class McpWorld:
+class McpWorld(NetworkWorld):
     """What the tools of MCP servers return next."""
 
     tool_results: list[c.McpCallResult | BaseException] = field(default_factory=list[c.McpCallResult | BaseException])

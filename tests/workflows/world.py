@@ -94,7 +94,7 @@ class World(CompactionWorld):
         return (
             self.compact, self.call, self.choose, self.acquire, self.destroy, self.exec, self.take, self.restore,
             self.put, self.keep, self.append, self.purge, self.forget, self.assess, self.ping,
-            self.keep_image, self.load_image, self.publish, self.call_tool,
+            self.keep_image, self.load_image, self.publish, self.call_tool, self.apply_rules,
         )  # fmt: skip
 
     @activity.defn(name=c.MODEL_CALL.name)
@@ -216,7 +216,7 @@ class World(CompactionWorld):
             for position, command in enumerate(request.commands)
         )
         key = c.StoreKeys.exec_record(request.agent_uid, request.exec_prefix)
-        return c.ExecResult(record_ref=key, outcomes=outcomes, lost=lost)
+        return c.ExecResult(record_ref=key, outcomes=outcomes, lost=lost, network=self.reported())
 
     def _journal(self, request: c.ExecRequest) -> c.ExecResult:
         outcomes = [
