@@ -35,7 +35,8 @@ from hibernaut import contracts as c
 from hibernaut._temporal import Workflows
 from hibernaut.models import AgentState, Answer, AnswerState, EventsPage, SendRequest, Ticket
 from tests.support.histories import chain, size, started
-from tests.workflows.conftest import SEARCH_ATTRIBUTES, TEST_SERVER, Rig
+from tests.support.skipping import TEST_SERVER
+from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
 from tests.workflows.world import HOST, World, say, shell
 from workers.registry import WORKFLOWS, workflow_runner
 
