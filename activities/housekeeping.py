@@ -6,6 +6,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 from temporalio import activity
 
+from activities.audit import AgentAudit
 from activities.heartbeat import beating
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
@@ -37,8 +38,11 @@ ForgetRuns = Callable[[str, datetime | None], Awaitable[int]]
 class KeepingActivities:
     """Runs on the control queue."""
 
-    def __init__(self, store: ObjectStore, snapshots: SnapshotEngine, forget_runs: ForgetRuns) -> None:
+    def __init__(
+        self, store: ObjectStore, snapshots: SnapshotEngine, forget_runs: ForgetRuns, audit: AgentAudit
+    ) -> None:
         """Use this store."""
+        self._audit = audit
         self._store = store
         self._snapshots = snapshots
         self._forget_runs = forget_runs
@@ -52,10 +56,14 @@ class KeepingActivities:
 
     @activity.defn(name=EVENTS_APPEND.name)
     async def append(self, request: AppendEventsRequest) -> AppendEventsResult:
-        """Write a segment of the event log; the same again on a retry."""
+        """Write a segment of the event log, then what the audit log tells of it; the same again on a retry."""
         ref = StoreKeys.events(request.agent_uid, request.events[0].seq)
         await self._store.put(ref, EVENTS.dump_json(request.events))
-        return AppendEventsResult(ref=ref)
+        if request.audit is None:
+            return AppendEventsResult(ref=ref)
+        agent_id = activity.info().workflow_id or ""
+        head = await self._audit.append(agent_id, request.agent_uid, request.events, request.audit)
+        return AppendEventsResult(ref=ref, audit=head)
 
     @activity.defn(name=AGENT_PURGE.name)
     async def purge(self, request: PurgeRequest) -> PurgeResult:

@@ -31,6 +31,10 @@ class ExecutedCommand(Open):
     """Processes it left running, each `PID NAME`."""
     detail: str = ""
     """What is known beyond the kind."""
+    command_digest: str = ""
+    """Of the whole command and of all that it wrote, for the audit log."""
+    stdout_digest: str = ""
+    stderr_digest: str = ""
 
     @classmethod
     def from_outcome(cls, outcome: CommandOutcome) -> "ExecutedCommand":

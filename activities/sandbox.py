@@ -1,5 +1,6 @@
 """placement.choose, sandbox.acquire, sandbox.destroy and files.put."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -8,7 +9,9 @@ from temporalio import activity
 
 from activities.errors import HibernautActivityError, SandboxRefused, SandboxUnavailable
 from activities.heartbeat import beating
+from activities.host_notes import note_created
 from activities.images import is_kept
+from activities.ports.audit import HostAudit
 from activities.ports.sandbox import Sandboxes, SandboxIdentity
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
@@ -83,8 +86,11 @@ class SandboxActivities:
         snapshots: SnapshotEngine,
         store: ObjectStore,
         lease_seconds: float,
+        *,
+        audit: HostAudit | None = None,
     ) -> None:
         """Use this host's sandboxes; `lease_seconds` is how long it goes on without contact with Temporal."""
+        self._audit = audit
         self._lease_seconds = lease_seconds
         self._host_id = host_id
         self._sandboxes = sandboxes
@@ -118,6 +124,7 @@ class SandboxActivities:
                         container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
                     )
                     kept = await is_kept(self._store, container.image_id)
+                    await asyncio.to_thread(note_created, self._audit, request, container)
                 except HibernautActivityError:
                     await self._sandboxes.destroy(request.agent_uid, request.generation)
                     raise

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.audit_digests import Digests
 from activities.errors import SandboxLost, StoreError
 from activities.heartbeat import INTERVAL_S, Pulse, beating
 from activities.output_log import STREAMS, OutputLog, Tail
@@ -28,10 +29,16 @@ class ShellActivities:
     """Runs on a sandbox host's own queue."""
 
     def __init__(
-        self, sandboxes: Sandboxes, store: ObjectStore, transcript: Transcript, egress: Egress | None = None
+        self,
+        sandboxes: Sandboxes,
+        store: ObjectStore,
+        transcript: Transcript,
+        egress: Egress | None = None,
+        digests: Digests | None = None,
     ) -> None:
         """Use this host's sandboxes; `egress` knows what became of their connections."""
         self._egress = egress
+        self._digests = digests or Digests()
         self._sandboxes = sandboxes
         self._store = store
         self._transcript = transcript
@@ -49,7 +56,7 @@ class ShellActivities:
         commands = request.commands
         if request.segment_ref is not None:
             commands = await self._transcript.commands_of(request.segment_ref, request.call_id)
-        work = _Work(self._sandboxes, self._store, request)
+        work = _Work(self._sandboxes, self._store, request, self._digests)
         executed: list[ExecutedCommand] = []
         async with beating() as pulse:
             for index, command in enumerate(commands):
@@ -83,7 +90,8 @@ class ShellActivities:
 class _Work:
     """What the commands of one call share."""
 
-    def __init__(self, sandboxes: Sandboxes, store: ObjectStore, request: ExecRequest) -> None:
+    def __init__(self, sandboxes: Sandboxes, store: ObjectStore, request: ExecRequest, digests: Digests) -> None:
+        self._digests = digests
         self._sandboxes = sandboxes
         self._store = store
         self._request = request
@@ -99,8 +107,9 @@ class _Work:
         first = activity.info().attempt == 1 and not self._request.asked_before
         if self._gone or (self._interrupted and first):
             kind = OutcomeKind.NOT_RUN if first else OutcomeKind.UNKNOWN
-            return ExecutedCommand(exec_id=exec_id, command=command, kind=kind)
-        output = _Output(self._store, self._request, exec_id, command)
+            told = self._digests.of(command.encode("utf-8", "surrogatepass"))
+            return ExecutedCommand(exec_id=exec_id, command=command, kind=kind, command_digest=told)
+        output = _Output(self._store, self._request, exec_id, command, self._digests)
         asked = CommandRequest(
             exec_id=exec_id,
             command=command,
@@ -152,8 +161,10 @@ class _Work:
 class _Output:
     """What one command writes: trimmed for the model, its newest for the heartbeat, the whole for the store."""
 
-    def __init__(self, store: ObjectStore, request: ExecRequest, exec_id: str, command: str) -> None:
+    def __init__(self, store: ObjectStore, request: ExecRequest, exec_id: str, command: str, digests: Digests) -> None:
         self._exec_id, self._command = exec_id, command
+        self._digests = digests
+        self._digest = {name: digests.begin() for name in STREAMS}
         self._windows = {name: OutputWindow(request.max_output_length) for name in STREAMS}
         self._tails = {name: Tail() for name in STREAMS}
         self._log = OutputLog(store, request.agent_uid, exec_id)
@@ -167,6 +178,7 @@ class _Output:
         """Take the next bytes of a stream."""
         self._windows[stream].feed(data)
         self._tails[stream].feed(data)
+        self._digest[stream].update(data)
         await self._log.write(stream, data)
 
     @asynccontextmanager
@@ -210,6 +222,9 @@ class _Output:
             duration_ms=end.duration_ms,
             background=end.background,
             detail=end.detail,
+            command_digest=self._digests.of(self._command.encode("utf-8", "surrogatepass")),
+            stdout_digest=self._digests.told(self._digest["stdout"]),
+            stderr_digest=self._digests.told(self._digest["stderr"]),
         )
 
     def _say(self, pulse: Pulse) -> None:
@@ -241,4 +256,7 @@ def _outcome(done: ExecutedCommand) -> CommandOutcome:
         duration_ms=done.duration_ms,
         background=done.background,
         detail=done.detail,
+        command_digest=done.command_digest,
+        stdout_digest=done.stdout_digest,
+        stderr_digest=done.stderr_digest,
     )

@@ -16,6 +16,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from hibernaut._audit import AuditLog
 from hibernaut._connect import connect, translate
 from hibernaut._explain import parse_spec
 from hibernaut._gateway import GatewayClient
@@ -62,6 +63,7 @@ class AgentClient:
         self._workflows = Workflows(temporal)
         self.snapshots = SnapshotUpkeep(self._workflows)
         self.schedules = Schedules(self._workflows)
+        self.audit = AuditLog(self._workflows, gateway)
 
     @classmethod
     async def connect(

@@ -4,6 +4,7 @@ from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from workflows.agent import AgentWorkflow
+from workflows.audit_anchor import AuditAnchorWorkflow
 from workflows.child import ChildAgentWorkflow
 from workflows.delete import DeleteAgentWorkflow
 from workflows.fork import ForkAgentWorkflow
@@ -13,6 +14,7 @@ from workflows.upkeep import CollectionWorkflow, NameSnapshotWorkflow, PruneWork
 
 WORKFLOWS: tuple[type, ...] = (
     AgentWorkflow,
+    AuditAnchorWorkflow,
     ChildAgentWorkflow,
     CollectionWorkflow,
     DeleteAgentWorkflow,

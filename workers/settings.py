@@ -29,6 +29,7 @@ from hibernaut._explain import explain
 from hibernaut.connection import Connection, resolve, token_from
 from hibernaut.errors import InvalidSettings
 from workers import retention
+from workers.audit_settings import AuditSettings, audit_from
 from workers.keys.ring import keys_from
 from workers.owner import check_owner
 from workers.retention import parse_retention
@@ -80,6 +81,15 @@ def _parse_listen(value: object) -> object:
 
 def _parse_networks(value: object) -> object:
     return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _store_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme == "s3" and parts.netloc:
+        return value
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
+        return value
+    raise ValueError(f"must be s3://bucket/prefix or file:///absolute/folder, not {value!r}")
 
 
 def _parse_images(value: object) -> object:
@@ -171,6 +181,8 @@ class Settings(HostSettings):
     """Hours between the condemnation of a pack that no snapshot names and its deletion."""
     snapshot_keys: KeyRing = Field(default=PLAIN, exclude=True)
     """HIBERNAUT_SNAPSHOT_KEYS, or the content of the file HIBERNAUT_SNAPSHOT_KEYS_FILE; none: nothing is sealed."""
+    audit: AuditSettings = Field(default=AuditSettings(), exclude=True)
+    """HIBERNAUT_AUDIT_KEY and the like."""
 
     @property
     def sealer(self) -> KeyRing:
@@ -211,12 +223,7 @@ class Settings(HostSettings):
     @field_validator("store")
     @classmethod
     def _store_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme == "s3" and parts.netloc:
-            return value
-        if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-            return value
-        raise ValueError(f"must be s3://bucket/prefix or file:///absolute/folder, not {value!r}")
+        return _store_url(value)
 
     @field_validator("s3_endpoint", "gateway_url")
     @classmethod
@@ -243,6 +250,7 @@ class Settings(HostSettings):
             "connection": _connection,
             "gateway_token": token_from,
             "snapshot_keys": keys_from,
+            "audit": lambda env: audit_from(env, _store_url),
         }
         for field, read in readers.items():
             try:

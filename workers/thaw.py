@@ -4,7 +4,9 @@ import asyncio
 import logging
 
 from activities.errors import SandboxError
+from activities.host_notes import note_box
 from activities.ports.agents import Agents
+from activities.ports.audit import HostAudit
 from activities.ports.sandbox import Owned, Sandboxes
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
@@ -29,8 +31,10 @@ class Thaw:
         snapshots: SnapshotEngine,
         agents: Agents,
         store: ObjectStore,
+        audit: HostAudit | None = None,
     ) -> None:
         """Look after this host's sandboxes."""
+        self._audit = audit
         self._host_id = host_id
         self._folder = folder
         self._sandboxes = sandboxes
@@ -88,6 +92,8 @@ class Thaw:
             except SandboxError:
                 self._folder.mark(box.sandbox_id)
                 raise
+            if self._audit is not None:
+                await asyncio.to_thread(note_box, self._audit, "sandbox.thawed", box)
             _log.info("thawed %s of %s, generation %d", short, box.agent_id, box.generation)
         else:
             _log.info("%s of %s, generation %d, stays frozen: its agent does not say that it works with it", short,

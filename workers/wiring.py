@@ -46,14 +46,22 @@ def freezer(settings: HostSettings, daemon: Daemon) -> Freezer:
 
 def open_store(settings: Settings) -> ObjectStore:
     """The object store of this deployment."""
+    return open_store_url(settings.store, s3=_s3(settings))
+
+
+def audit_store(settings: Settings) -> ObjectStore:
+    """The store of the audit log, opened anew: the deployment's, unless it has one of its own."""
+    return open_store_url(settings.audit.store or settings.store, s3=_s3(settings), lock=settings.audit.retention)
+
+
+def _s3(settings: Settings) -> S3Settings:
     secret = settings.s3_secret_access_key
-    s3 = S3Settings(
+    return S3Settings(
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
         access_key=settings.s3_access_key_id,
         secret_key=secret.get_secret_value() if secret is not None else None,
     )
-    return open_store_url(settings.store, s3=s3)
 
 
 async def take_store(settings: Settings, store: ObjectStore) -> None:

@@ -12,6 +12,8 @@ from temporalio.worker import Worker
 
 from activities.adapters.egress_sandboxes import EgressSandboxes
 from activities.artifacts import ArtifactActivities
+from activities.audit import AgentAudit
+from activities.audit_digests import Digests
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
 from activities.host import AssessActivities, PingActivities
@@ -37,6 +39,8 @@ from hibernaut.contracts import PLACEMENT_QUEUE, TASK_QUEUE, control_queue, host
 from hibernaut.models import SandboxSpec
 from workers import wiring
 from workers.agents import TemporalAgents, namespace_id
+from workers.audit_ship import Shipping
+from workers.audit_spool import spool_of
 from workers.egress.keep import desk, kept
 from workers.gateway.events import Events
 from workers.interceptor import ErrorInterceptor
@@ -95,6 +99,10 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         stack.push_async_callback(servers.close)
         await store.head("probe")
         await wiring.take_store(settings, store)
+        audit_store = wiring.audit_store(settings)
+        stack.push_async_callback(audit_store.close)
+        await audit_store.head("probe")
+        digests = Digests(settings.audit.key)
         folder = wiring.host_folder(settings)
         hosts_sandboxes = settings.serves == "all"
         if hosts_sandboxes:
@@ -105,17 +113,17 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         transcript = wiring.transcript(store)
         model = ModelActivities(transcript, known, servers)
         compaction = CompactionActivities(transcript, known)
-        keeping = KeepingActivities(store, engine, RunEraser(client).forget)
+        keeping = KeepingActivities(store, engine, RunEraser(client).forget, AgentAudit(audit_store, digests))
 
         async def fits(spec: SandboxSpec) -> None:
             await containers.fits(spec)
             await boxes.fits(spec)
 
         placement = PlacementActivities(settings.host_id, boxes, fits)
-        sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds)
+        sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds, audit=spool_of(settings))
         assessment = AssessActivities(boxes, folder, TaskWanted(client), lease.seconds)
         ping = PingActivities(settings.host_id, boxes)
-        shell = ShellActivities(boxes, store, transcript, ways_out)
+        shell = ShellActivities(boxes, store, transcript, ways_out, digests)
         snapshot = SnapshotActivities(engine)
         hosts = HostActivities(store)
         agents = TemporalAgents(client, namespace)
@@ -186,12 +194,13 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
                 **common,
             ),
         )
-        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store)
+        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store, spool_of(settings))
         # Before the first poll: a sandbox that is acquired is one that the watchdog knows of.
         await stack.enter_async_context(LeaseKeeper(client, folder, settings.host_id, lease, thaw.run).kept())
         # After the lease was renewed: what an expired one kept frozen is marked by then.
         await stack.enter_async_context(recovered(wiring.freezer(settings, daemon)))
         await stack.enter_async_context(kept(ways_out))
+        await stack.enter_async_context(Shipping(settings, client, audit_store).kept())
         await stack.enter_async_context(containers.disks_watched(settings.disk_reserve_mb * MEBIBYTE))
         for worker in workers:
             await stack.enter_async_context(worker)

@@ -107,6 +107,7 @@ class Context:
             compactions=record.compaction.count if record.compaction is not None else 0,
             born_at=record.born_at,
             last_event=record.last_event,
+            audit=record.audit,
         )
 
     def _details(self) -> str:

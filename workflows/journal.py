@@ -62,12 +62,14 @@ class Journal:
         """Write what the store does not have yet, up to an event if one is named; afterwards only the tail is held."""
         record = self._record
         while fresh := self._fresh(until)[:SEGMENT]:
-            await options.call(
+            kept = await options.call(
                 EVENTS_APPEND,
-                AppendEventsRequest(agent_uid=record.uid, events=fresh),
+                AppendEventsRequest(agent_uid=record.uid, events=fresh, audit=record.audit),
                 summary=f"events {fresh[0].seq} to {fresh[-1].seq}",
             )
             record.events_kept = fresh[-1].seq
+            # A worker of an older build wrote no lines: the next one notes the gap.
+            record.audit = kept.audit or record.audit
         # Events may have been added while the segment was written.
         surplus = len([event for event in record.events if event.seq <= record.events_kept]) - TAIL
         if surplus > 0:

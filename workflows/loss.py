@@ -6,8 +6,8 @@ from enum import Enum, auto
 
 from hibernaut import contracts
 from hibernaut.models import ReplayedCommand
+from workflows.dirty import DirtyCommand
 from workflows.ladder import Finding
-from workflows.record import DirtyCommand
 
 
 class Recovered(Enum):

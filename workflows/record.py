@@ -19,7 +19,9 @@ from hibernaut.models import (
     Usage,
     Waiting,
 )
+from hibernaut.models.audit import AuditHead
 from workflows.accounts import BudgetState
+from workflows.dirty import Covered, DirtyCommand
 from workflows.offspring import Offspring
 from workflows.reach import Reach
 from workflows.window import CompactionState
@@ -33,10 +35,6 @@ KEPT_DIRTY = 1_000
 """Commands that are remembered while no snapshot can be taken."""
 KEPT_COVERED = 10
 """Snapshots of which it is known what they hold."""
-KEPT_COMMAND = 1_000
-"""Characters of a command that is carried in order to be run again."""
-KEPT_HEAD = 200
-"""Characters of any other."""
 KEPT_WHOLE_ANSWERS = 4
 KEPT_TEXT = 500
 """Characters of the answers before the newest ones."""
@@ -84,38 +82,6 @@ class OpenReply(BaseModel):
     decision: Decision | None = None
     approved: bool = False
     """Whether the next call has a person's consent."""
-
-
-class DirtyCommand(BaseModel):
-    """A command that ran after the newest durable snapshot."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    command: str
-    """Whole when it may be run again, else its head."""
-    safe: bool = False
-    """Whether it may be run again."""
-
-    @classmethod
-    def of(cls, command: str, *, safe: bool) -> "DirtyCommand":
-        """Note a command; one too long to be carried cannot be run again."""
-        safe = safe and len(command) <= KEPT_COMMAND
-        return cls(command=command if safe else command[:KEPT_HEAD], safe=safe)
-
-    @property
-    def head(self) -> str:
-        """What reports show of it."""
-        return self.command[:KEPT_HEAD]
-
-
-class Covered(BaseModel):
-    """What a snapshot holds beyond the one before it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    number: int
-    commands: tuple[str, ...]
-    """Heads of the commands whose effects it was the first to hold."""
 
 
 class AgentRecord(BaseModel):
@@ -214,6 +180,8 @@ class AgentRecord(BaseModel):
     last_event: int = 0
     events_kept: int = 0
     """Events up to this number are in the store."""
+    audit: AuditHead = AuditHead()
+    """Where the agent's audit chain ends."""
 
     @field_validator("dirty", mode="before")
     @classmethod

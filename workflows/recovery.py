@@ -13,10 +13,10 @@ from hibernaut.models import AgentState, LeaseStatus, OutcomeKind, ReplayedComma
 from workflows import options
 from workflows.acquire import choose
 from workflows.context import Context
+from workflows.dirty import DirtyCommand
 from workflows.failures import finding_of, reason_of
 from workflows.ladder import Finding, Rung, climb, first
 from workflows.loss import Loss, Recovered
-from workflows.record import DirtyCommand
 from workflows.report import Climbed, report_loss
 
 PING_LEASES = 1.5

@@ -11,13 +11,13 @@ from hibernaut.models import AgentState as State, CommandOutcome, LeaseStatus, O
 from workflows import options
 from workflows.answers import Answers
 from workflows.context import Context
+from workflows.dirty import DirtyCommand
 from workflows.failures import code_of, finding_of, reason_of
 from workflows.ladder import Finding
 from workflows.lease import Lease
 from workflows.loss import Loss, Recovered
 from workflows.network import tell_connections
 from workflows.outcomes import shown_line, unknown
-from workflows.record import DirtyCommand
 from workflows.safety import is_safe
 
 EXEC_MARGIN = timedelta(seconds=60)

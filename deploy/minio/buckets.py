@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from minio import Minio
+from minio.commonconfig import ENABLED
 from minio.credentials.providers import StaticProvider
 from minio.error import InvalidResponseError, MinioAdminException, MinioException, S3Error, ServerError
 from minio.minioadmin import MinioAdmin
@@ -41,10 +42,12 @@ class Wanted:
     region: str = "us-east-1"
     worker: Account | None = None
     """The user that workers act as; None: none is made."""
+    audit_bucket: str | None = None
+    """Of the audit log alone, with versions and object lock; None: it has none of its own."""
 
 
 def set_up(wanted: Wanted, admin: Account, say: Callable[[str], None]) -> None:
-    """Make the bucket and, when one is named, the worker's user with a policy for this bucket alone.
+    """Make the buckets and, when one is named, the worker's user with a policy for these buckets alone.
 
     Args:
         wanted: What is to be there.
@@ -61,12 +64,14 @@ def set_up(wanted: Wanted, admin: Account, say: Callable[[str], None]) -> None:
     secure = parts.scheme == "https"
     client = Minio(parts.netloc, admin.access_key, admin.secret_key, secure=secure, region=wanted.region)
     try:
-        _make_bucket(client, wanted, say)
+        _make_bucket(client, wanted.bucket, say)
+        if wanted.audit_bucket is not None:
+            _make_audit_bucket(client, wanted.audit_bucket, say)
         if wanted.worker is not None and wanted.worker.access_key != admin.access_key:
             provider = StaticProvider(admin.access_key, admin.secret_key)
             _make_user(
                 MinioAdmin(endpoint=parts.netloc, credentials=provider, region=wanted.region, secure=secure),
-                wanted.bucket,
+                wanted,
                 wanted.worker,
                 say,
             )
@@ -84,11 +89,12 @@ def set_up(wanted: Wanted, admin: Account, say: Callable[[str], None]) -> None:
         raise BucketSetupError(msg) from None
 
 
-def policy_for(bucket: str) -> dict[str, Any]:
-    """Return the policy that lets a worker use one bucket: read, write, list and delete."""
+def policy_for(bucket: str, audit_bucket: str | None = None) -> dict[str, Any]:
+    """Return the policy that lets a worker use one bucket: read, write, list and delete; that of the audit only add."""
     return {
         "Version": "2012-10-17",
         "Statement": [
+            *(_adding(audit_bucket) if audit_bucket is not None else ()),
             {
                 "Effect": "Allow",
                 "Action": ["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"],
@@ -109,22 +115,46 @@ def policy_for(bucket: str) -> dict[str, Any]:
     }
 
 
-def _make_bucket(client: Minio, wanted: Wanted, say: Callable[[str], None]) -> None:
-    if client.bucket_exists(wanted.bucket):
-        say(f"bucket {wanted.bucket} is there")
+def _adding(bucket: str) -> tuple[dict[str, Any], ...]:
+    """Nothing is deleted, no lock is shortened or bypassed: what is not allowed here is refused."""
+    return (
+        {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
+            "Resource": [f"arn:aws:s3:::{bucket}"],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:PutObjectRetention"],
+            "Resource": [f"arn:aws:s3:::{bucket}/*"],
+        },
+    )
+
+
+def _make_bucket(client: Minio, bucket: str, say: Callable[[str], None], *, lock: bool = False) -> None:
+    if client.bucket_exists(bucket):
+        say(f"bucket {bucket} is there")
         return
     try:
-        client.make_bucket(wanted.bucket)
+        client.make_bucket(bucket, object_lock=lock)
     except S3Error as error:
         # Somebody else made it just now.
         if error.code != "BucketAlreadyOwnedByYou":
             raise
-    say(f"bucket {wanted.bucket} made")
+    say(f"bucket {bucket} made{' with object lock' if lock else ''}")
 
 
-def _make_user(admin: MinioAdmin, bucket: str, worker: Account, say: Callable[[str], None]) -> None:
+def _make_audit_bucket(client: Minio, bucket: str, say: Callable[[str], None]) -> None:
+    _make_bucket(client, bucket, say, lock=True)
+    if client.get_bucket_versioning(bucket).status != ENABLED:
+        msg = f"The bucket {bucket!r} is there without object lock, which only a new one gets: name another one."
+        raise BucketSetupError(msg)
+
+
+def _make_user(admin: MinioAdmin, wanted: Wanted, worker: Account, say: Callable[[str], None]) -> None:
+    bucket = wanted.bucket
     name = f"hibernaut-{bucket}"
-    admin.policy_add(name, policy=policy_for(bucket))
+    admin.policy_add(name, policy=policy_for(bucket, wanted.audit_bucket))
     admin.user_add(worker.access_key, worker.secret_key)
     try:
         admin.attach_policy([name], user=worker.access_key)

@@ -11,6 +11,7 @@ from hibernaut import __version__
 from hibernaut.cli import (
     agents,
     artifacts,
+    audit,
     branching,
     budget,
     doctor,
@@ -42,6 +43,7 @@ branching.register(app)
 budget.register(app)
 doctor.register(app)
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(audit.app, name="audit")
 app.add_typer(filing.app, name="files")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(schedules.app, name="schedule")

@@ -61,6 +61,7 @@ from hibernaut.contracts.mcp import (
 from hibernaut.contracts.names import (
     AGENT_EXISTS as AGENT_EXISTS,
     AGENT_WORKFLOW as AGENT_WORKFLOW,
+    AUDIT_WORKFLOW as AUDIT_WORKFLOW,
     BUDGET_USED_UP as BUDGET_USED_UP,
     COLLECTION_SCHEDULE as COLLECTION_SCHEDULE,
     COLLECTION_WORKFLOW as COLLECTION_WORKFLOW,
@@ -86,6 +87,7 @@ from hibernaut.contracts.names import (
     SNAPSHOT_TOO_LARGE as SNAPSHOT_TOO_LARGE,
     TASK_QUEUE as TASK_QUEUE,
     VERIFY_WORKFLOW as VERIFY_WORKFLOW,
+    audit_workflow_id as audit_workflow_id,
     control_queue as control_queue,
     host_queue as host_queue,
 )

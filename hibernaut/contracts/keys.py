@@ -55,6 +55,26 @@ class StoreKeys:
         return "hosts/"
 
     @staticmethod
+    def agent_audit(uid: str) -> str:
+        """The prefix of an agent's audit chain, which stays when the agent is deleted: it has no content."""
+        return f"{StoreKeys.agent_audits()}{uid}/"
+
+    @staticmethod
+    def agent_audits() -> str:
+        """The prefix of all agents' audit chains: a folder for each."""
+        return "audit/agents/"
+
+    @staticmethod
+    def host_audit(host_id: str) -> str:
+        """The prefix of a host's audit chain."""
+        return f"{StoreKeys.host_audits()}{host_id}/"
+
+    @staticmethod
+    def host_audits() -> str:
+        """The prefix of all hosts' audit chains: a folder for each."""
+        return "audit/hosts/"
+
+    @staticmethod
     def audit(day: str, name: str) -> str:
         """A file of audit lines (JSON, one a line) of one day (`2026-01-31`)."""
         return f"audit/{day}/{name}.jsonl"

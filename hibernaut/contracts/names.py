@@ -13,6 +13,7 @@ COLLECTION_SCHEDULE = "hibernaut-collection"
 """Id of the schedule that starts `CollectionWorkflow`; also the prefix of its workflow ids."""
 SCHEDULED_MESSAGE_WORKFLOW = "ScheduledMessageWorkflow"
 FORK_WORKFLOW = "ForkAgentWorkflow"
+AUDIT_WORKFLOW = "AuditAnchorWorkflow"
 TASK_QUEUE = "hibernaut"
 PLACEMENT_QUEUE = "hibernaut-placement"
 
@@ -25,6 +26,11 @@ def host_queue(host_id: str) -> str:
 def control_queue(host_id: str) -> str:
     """The queue of a sandbox host for `host.ping` alone: a host that is full still answers there."""
     return f"hibernaut-control-{host_id}"
+
+
+def audit_workflow_id(host_id: str) -> str:
+    """The workflow that knows where a host's audit chain ends; no agent's id has a colon."""
+    return f"hibernaut-audit:{host_id}"
 
 
 INLINE_TEXT = 4_000

@@ -5,6 +5,7 @@ from datetime import datetime
 from hibernaut.contracts.items import NewItem
 from hibernaut.contracts.mcp import McpOffer
 from hibernaut.contracts.wanted import Wanted
+from hibernaut.models.audit import AuditHead
 from hibernaut.models.base import Open, Sparse
 from hibernaut.models.events import Event
 from hibernaut.models.network_change import NetworkReport
@@ -240,12 +241,16 @@ class AppendEventsRequest(Open):
 
     agent_uid: str
     events: tuple[Event, ...]
+    audit: AuditHead | None = None
+    """Where the agent's audit chain ends; none: the workflow's build knows of no chain."""
 
 
 class AppendEventsResult(Open):
     """Key of the event segment."""
 
     ref: str
+    audit: AuditHead | None = None
+    """Where the chain ends now; none: the worker's build knows of no chain."""
 
 
 class PurgeRequest(Open):

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from hibernaut.models.audit import AuditHead
 from hibernaut.models.base import Lenient, Open
 from hibernaut.models.checkpoints import Origin
 from hibernaut.models.children import AgentParent, ChildStatus
@@ -164,3 +165,5 @@ class AgentStatus(Open):
     born_at: datetime
     last_event: int
     """Sequence number of the newest event; 0 when there is none."""
+    audit: AuditHead = AuditHead()
+    """Where the agent's audit chain ends: a chain in the store that ends before it was cut."""

@@ -64,6 +64,10 @@ class CommandOutcome(Open):
     """Processes the command left running, each `PID NAME`; at most 20. They end with the sandbox."""
     detail: str = ""
     """What is known beyond the kind: why a command is unknown, what ended it."""
+    command_digest: str = ""
+    """Of the whole command and of all that it wrote, for the audit log; empty when an older build ran it."""
+    stdout_digest: str = ""
+    stderr_digest: str = ""
 
 
 class ReplayedCommand(Open):

@@ -6,6 +6,7 @@ import io
 import json
 import secrets
 import threading
+from datetime import timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from minio.crypto import decrypt, encrypt
 from urllib3 import HTTPResponse
 
 from activities.adapters.stores import open_store
+from activities.errors import ObjectExists
 from deploy.minio.__main__ import main
-from deploy.minio.buckets import Account, BucketSetupError, Wanted, set_up
+from deploy.minio.buckets import Account, BucketSetupError, Wanted, policy_for, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +41,35 @@ async def test_a_bucket_is_made_once_and_can_be_used(s3_server: S3Server) -> Non
     await store.put("key", b"data", if_none_match=True)
     assert await store.get("key") == b"data"
     await store.close()
+
+
+async def test_the_audit_log_has_a_bucket_whose_versions_stay(s3_server: S3Server) -> None:
+    bucket = f"setup-{secrets.token_hex(4)}"
+    admin = Account(s3_server.access_key, s3_server.secret_key)
+    said: list[str] = []
+    wanted = Wanted(s3_server.endpoint, bucket, worker=admin, audit_bucket=f"{bucket}-audit")
+    for _ in range(2):
+        set_up(wanted, admin, said.append)
+    assert said[1::2] == [f"bucket {bucket}-audit made with object lock", f"bucket {bucket}-audit is there"]
+    url = f"s3://{bucket}-audit/log"
+    store = open_store(url, s3=s3_server.settings, lock=timedelta(days=1))
+    await store.put("part", b"line", if_none_match=True)
+    with pytest.raises(ObjectExists):
+        await store.put("part", b"another", if_none_match=True)
+    assert await store.get("part") == b"line"
+    await store.close()
+    with pytest.raises(BucketSetupError, match="without object lock"):
+        set_up(Wanted(s3_server.endpoint, bucket, audit_bucket=bucket), admin, said.append)
+
+
+def test_a_worker_may_only_add_to_the_audit_log() -> None:
+    statements = policy_for("agents", "audit")["Statement"]
+    allowed = [action for one in statements if "arn:aws:s3:::audit/*" in one["Resource"] for action in one["Action"]]
+    assert sorted(allowed) == ["s3:GetObject", "s3:PutObject", "s3:PutObjectRetention"]
+    assert [one["Resource"] for one in policy_for("agents")["Statement"]] == [
+        ["arn:aws:s3:::agents"],
+        ["arn:aws:s3:::agents/*"],
+    ]
 
 
 def test_wrong_credentials_and_no_server(s3_server: S3Server) -> None:

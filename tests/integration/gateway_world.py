@@ -12,15 +12,20 @@ from typing import Any
 import httpx2
 import uvicorn
 from pydantic import SecretStr
+from temporalio import activity
 from temporalio.client import Client
 
 from activities.adapters.local_store import LocalStore
+from activities.audit import AgentAudit
+from activities.audit_digests import Digests
 from activities.errors import FileInImageOnly, FileNotInSnapshot, PathNotUsable, SandboxLost
 from activities.housekeeping import EVENTS
 from activities.transcript import Transcript
+from hibernaut.agent import AgentHandle
 from hibernaut.client import AgentClient
 from hibernaut.contracts import AppendEventsRequest, PutFileRequest, StoreKeys
 from hibernaut.models import FileEntry, FileType
+from hibernaut.models.audit import AuditHead
 from tests.support.scripted_agents import HOST, Script
 from workers.gateway import Gateway
 
@@ -134,8 +139,14 @@ async def gateway_world(temporal: Client, script: Script, folder: Path) -> Async
         computer.files[request.path] = content
         return len(content)
 
-    async def append(request: AppendEventsRequest) -> None:
+    audit = AgentAudit(store, Digests(b"a key for a test, 32 bytes long.."))
+
+    async def append(request: AppendEventsRequest) -> AuditHead | None:
         await store.put(StoreKeys.events(request.agent_uid, request.events[0].seq), EVENTS.dump_json(request.events))
+        if request.audit is None:
+            return None
+        name = activity.info().workflow_id or ""
+        return await audit.append(name, request.agent_uid, request.events, request.audit)
 
     script.on_put, script.on_events = put, append
     gateway = Gateway(
@@ -154,6 +165,12 @@ async def gateway_world(temporal: Client, script: Script, folder: Path) -> Async
         async with agents, httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as http:
             yield World(url, http, agents, store, computer, snapshots, script)
     await store.close()
+
+
+async def on_record(agent: AgentHandle) -> None:
+    """Until what the agent has done is in its audit log: one that goes to sleep writes it on its way."""
+    while (status := await agent.status()).audit.event < status.last_event:
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -138,9 +138,8 @@ class Script:
     @activity.defn(name=c.EVENTS_APPEND.name)
     async def append(self, request: c.AppendEventsRequest) -> c.AppendEventsResult:
         self.events.setdefault(request.agent_uid, []).extend(request.events)
-        if self.on_events:
-            await self.on_events(request)
-        return c.AppendEventsResult(ref=c.StoreKeys.events(request.agent_uid, request.events[0].seq))
+        head = await self.on_events(request) if self.on_events else None
+        return c.AppendEventsResult(ref=c.StoreKeys.events(request.agent_uid, request.events[0].seq), audit=head)
 
     @activity.defn(name=c.AGENT_PURGE.name)
     async def purge(self, request: c.PurgeRequest) -> c.PurgeResult:

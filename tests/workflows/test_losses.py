@@ -8,7 +8,8 @@ from hibernaut import contracts as c
 from hibernaut.models import AgentState, LeaseStatus
 from tests.workflows.conftest import Rig
 from tests.workflows.world import HOST, gone, say, shell
-from workflows.record import AgentRecord, CurrentTurn, DirtyCommand
+from workflows.dirty import DirtyCommand
+from workflows.record import AgentRecord, CurrentTurn
 
 
 def _report(request: c.ModelRequest) -> c.Note:

@@ -1,6 +1,7 @@
 """What a development stack is made of: components, ports, home, secrets, and each child's environment."""
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -132,6 +133,8 @@ class Secrets:
     gateway_token: str
     s3_access_key: str
     s3_secret_key: str
+    audit_key: str = ""
+    """Of the audit log's digests, base64."""
 
     def __repr__(self) -> str:
         """Never the secrets: this may end up in a log."""
@@ -141,13 +144,17 @@ class Secrets:
     def of(cls, home: Path) -> Self:
         """The secrets of this home, made now if there are none."""
         path = home / "secrets.json"
-        if path.exists():
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        made = cls(
-            gateway_token=secrets.token_urlsafe(32),
-            s3_access_key=secrets.token_hex(10),
-            s3_secret_key=secrets.token_urlsafe(32),
-        )
+        known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if known.get("audit_key"):
+            return cls(**known)
+        fresh = {
+            "gateway_token": secrets.token_urlsafe(32),
+            "s3_access_key": secrets.token_hex(10),
+            "s3_secret_key": secrets.token_urlsafe(32),
+            "audit_key": base64.b64encode(secrets.token_bytes(32)).decode(),
+        }
+        # A home of an older release has no key of the audit log.
+        made = cls(**fresh | known)
         write_private(path, json.dumps({field.name: getattr(made, field.name) for field in fields(made)}))
         return made
 
@@ -179,6 +186,7 @@ def client_settings(home: Path, ports: Ports, secret: Secrets) -> dict[str, str]
 
 
 KEYS = ("HIBERNAUT_SNAPSHOT_KEYS", "HIBERNAUT_PAYLOAD_KEYS")
+AUDIT_KEY = "HIBERNAUT_AUDIT_KEY"
 _PLAIN = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 
@@ -186,7 +194,7 @@ _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys that seal."""
     plain = {name: value for name, value in environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
-    return {name: value for name, value in plain.items() if name not in KEYS}
+    return {name: value for name, value in plain.items() if name not in {*KEYS, AUDIT_KEY}}
 
 
 def gateway_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -194,6 +202,13 @@ def gateway_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return server_environment(environ) | {name: environ[name] for name in KEYS if name in environ}
 
 
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the worker inherits: all (providers' keys too) but settings of other Temporal servers and S3 accounts."""
-    return {name: value for name, value in environ.items() if not name.startswith(("TEMPORAL_", "AWS_"))}
+def worker_environment(environ: Mapping[str, str], audit_key: str = "") -> dict[str, str]:
+    """What the worker inherits: all (providers' keys too) but settings of other Temporal servers and S3 accounts.
+
+    Args:
+        environ: Our own environment.
+        audit_key: The home's key of the audit log; one that the environment names wins.
+    """
+    kept = {name: value for name, value in environ.items() if not name.startswith(("TEMPORAL_", "AWS_"))}
+    named = {AUDIT_KEY, f"{AUDIT_KEY}_FILE"} & kept.keys()
+    return kept if named or not audit_key else kept | {AUDIT_KEY: audit_key}

@@ -231,7 +231,7 @@ class DevStack:
             except RPCError:
                 return False
 
-        env = {**worker_environment(os.environ), **self.env, **self._settings}
+        env = {**worker_environment(os.environ, Secrets.of(self.home).audit_key), **self.env, **self._settings}
         self._providers = env["HIBERNAUT_PROVIDERS"] = str(providers_file(self.home, self.ports, env))
         child = self._child(Component.WORKER, [sys.executable, "-m", "workers"], env)
         await child.start(polls, timeout=_START_SECONDS)

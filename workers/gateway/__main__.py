@@ -35,6 +35,7 @@ async def _serve() -> None:
         log.warning("listening on %s: put TLS in front, the token travels in the clear", listen.host)
     temporal = await connect(settings.connection)
     store = wiring.open_store(settings)
+    audit = wiring.audit_store(settings)
     daemon = wiring.docker(settings)
     sandboxes = wiring.sandboxes(daemon, settings.host_id, await namespace_id(temporal))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -53,6 +54,7 @@ async def _serve() -> None:
             token=settings.gateway_token,
             max_upload_bytes=settings.max_upload_bytes,
             history=wiring.history(settings, store),
+            audit=audit,
         )
         config = uvicorn.Config(
             gateway.app(),
@@ -70,6 +72,7 @@ async def _serve() -> None:
         log.info("gateway for host %s has stopped", settings.host_id)
     finally:
         await sandboxes.close()
+        await audit.close()
         await store.close()
 
 

@@ -20,6 +20,7 @@ from hibernaut.client import AgentClient
 from hibernaut.errors import HibernautError
 from workers.gateway import problems
 from workers.gateway.artifacts import Artifacts
+from workers.gateway.audit import Audit
 from workers.gateway.checkpoints import CheckpointList
 from workers.gateway.events import Events
 from workers.gateway.execs import Execs
@@ -44,6 +45,7 @@ class Gateway:
         token: SecretStr,
         max_upload_bytes: int,
         history: History | None = None,
+        audit: ObjectStore | None = None,
     ) -> None:
         """Wire the routes.
 
@@ -57,6 +59,7 @@ class Gateway:
             token: What every request must bear, `/healthz` alone excepted.
             max_upload_bytes: Largest file taken.
             history: Reads what snapshots there are; by default from `store`.
+            audit: The store of the audit log; by default `store`.
         """
         self._token = token
         agents, workflows = AgentClient.over(temporal), Workflows(temporal)
@@ -66,6 +69,7 @@ class Gateway:
         self._artifacts = Artifacts(agents, store)
         self._checkpoints = CheckpointList(workflows, Checkpoints(store))
         self._outputs = Outputs(agents, transcript, self._events)
+        self._audit = Audit(audit or store)
         self._execs = Execs(workflows, store, self._events)
 
     def app(self) -> Starlette:
@@ -92,6 +96,8 @@ class Gateway:
                 Route(f"{agent}/exec", self._execs.newest, methods=["GET"]),
                 Route(f"{agent}/exec/{{exec_id}}", self._execs.one, methods=["GET"]),
                 Route(f"{agent}/exec/{{exec_id}}/{{stream}}", self._execs.output, methods=["GET"]),
+                Route("/v1/audit", self._audit.chains, methods=["GET"]),
+                Route("/v1/audit/{kind}/{chain_id}", self._audit.parts, methods=["GET"]),
             ],
             middleware=[Middleware(Guard, token=self._token)],
             exception_handlers={

@@ -12,6 +12,7 @@ from typing import IO
 
 from activities.adapters.docker_client import Daemon
 from hibernaut.errors import HibernautError
+from workers.audit_spool import spool_of
 from workers.settings import HostSettings
 from workers.watchdog.folder import HostFolder
 from workers.watchdog.watch import INTERVAL_S, Watchdog
@@ -42,7 +43,8 @@ def main() -> int:
             if spare or stop.wait(INTERVAL_S):
                 return 0
         log.info("watching over host %s, from %s", settings.host_id, folder.path)
-        Watchdog(folder, Daemon(settings.docker_host), settings.host_id).run(stop, stays=not spare)
+        audit = spool_of(settings)
+        Watchdog(folder, Daemon(settings.docker_host), settings.host_id, audit).run(stop, stays=not spare)
     return 0
 
 

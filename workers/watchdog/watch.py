@@ -11,6 +11,8 @@ from activities.adapters.docker_control import ContainerControl
 from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_sandbox import LABEL_HOST, LABEL_NAMESPACE
 from activities.errors import SandboxError, SandboxLost
+from activities.host_notes import note_box
+from activities.ports.audit import HostAudit
 from activities.ports.sandbox import Owned
 from workers.watchdog.folder import HostFolder, HostLease, since_boot
 
@@ -32,8 +34,9 @@ log = logging.getLogger("workers.watchdog")
 class Watchdog:
     """Blocking: it is the whole of its process."""
 
-    def __init__(self, folder: HostFolder, daemon: Daemon, host_id: str) -> None:
+    def __init__(self, folder: HostFolder, daemon: Daemon, host_id: str, audit: HostAudit | None = None) -> None:
         """Watch over this host's containers on this daemon."""
+        self._audit = audit
         self._folder = folder
         self._daemon = daemon
         self._host_id = host_id
@@ -113,6 +116,7 @@ class Watchdog:
         # Once more: a worker that had just let it go on may have released the mark meanwhile.
         self._folder.mark(box.sandbox_id)
         log.info("froze %s of agent %s, generation %d", box.sandbox_id[:12], box.agent_id, box.generation)
+        self._note("sandbox.frozen", box)
         return box
 
     def _settle(self, lease: HostLease, box: Owned) -> None:
@@ -128,8 +132,17 @@ class Watchdog:
             with translated():
                 self._daemon.api.kill(box.sandbox_id)
             log.warning("killed %s, which could not be frozen", box.sandbox_id[:12])
+            self._note("sandbox.killed", box)
         except SandboxError as error:
             log.warning("%s could not be killed: %s", box.sandbox_id[:12], error)
+
+    def _note(self, kind: str, box: Owned) -> None:
+        """For the host's audit chain. It is done already: a full disk must not keep the others running."""
+        try:
+            if self._audit is not None:
+                note_box(self._audit, kind, box, reason="no contact with Temporal")
+        except OSError as error:
+            log.warning("%s of %s cannot be noted for the audit: %s", kind, box.sandbox_id[:12], error)
 
     def _idle(self) -> bool:
         """Whether there is nobody to watch for, and nothing to watch over."""

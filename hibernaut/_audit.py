@@ -1,0 +1,209 @@
+"""The audit log from the client: read through the gateway, compared with what the workflows know."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from temporalio.service import RPCError
+
+from hibernaut._audit_chain import BadLine, agent_chain, host_chain, read
+from hibernaut._audit_verify import Part, verify
+from hibernaut._connect import translate
+from hibernaut._gateway import GatewayClient
+from hibernaut._ids import check_agent_id
+from hibernaut._temporal import ATTEMPT, Workflows
+from hibernaut.contracts import AGENT_WORKFLOW, AUDIT_WORKFLOW, audit_workflow_id
+from hibernaut.contracts.audit import AuditChains, AuditPart
+from hibernaut.errors import AgentNotFound, InvalidRequest, InvalidSpec, RequestRejected
+from hibernaut.models import AgentStatus
+from hibernaut.models.audit import AuditHead, AuditLine, AuditReport, AuditTrouble
+
+UID = re.compile(r"[0-9a-f]{32}")
+HOST = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
+LOOKS = 6
+"""Times that a chain is read again whose last lines its workflow has yet to hear of."""
+FIRST_WAIT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    head: AuditHead | None
+    """What the workflow knows; None when there is no workflow any more."""
+    pending: int = 0
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """One chain: what it is called, where it is read, and whom to ask for its end."""
+
+    name: str
+    path: str
+    agent_id: str = ""
+    uid: str = ""
+    host_id: str = ""
+
+
+class AuditLog:
+    """What agents and hosts did, line by line: `AgentClient.audit`.
+
+    A chain is named by `agent`, an agent's id, or the uid of one that was deleted, or by `host`.
+    """
+
+    def __init__(self, workflows: Workflows, gateway: GatewayClient) -> None:
+        """Made by `AgentClient`."""
+        self._workflows = workflows
+        self._gateway = gateway
+
+    async def lines(self, agent: str | None = None, *, host: str | None = None) -> AsyncGenerator[AuditLine]:
+        """All lines of a chain that can be read, in the order of the parts; `verify` tells whether they are sound.
+
+        Raises:
+            AgentNotFound: there is no such agent, and no chain of one.
+        """
+        async for _, text in self.texts(agent, host=host):
+            with suppress(BadLine):
+                yield read(text)
+
+    async def texts(self, agent: str | None = None, *, host: str | None = None) -> AsyncGenerator[tuple[str, str]]:
+        """Each line of a chain as it is in the store, whatever it is, with the name of its part."""
+        chain = await self._chain(agent, host)
+        for part in await self._parts(chain):
+            for text in part.text.splitlines():
+                yield part.name, text
+
+    async def verify(self, agent: str | None = None, *, host: str | None = None) -> AuditReport:
+        """Read a whole chain and check it, its end against what its workflow knows.
+
+        The first problem is in the result, `sound` tells whether there is one.
+
+        Raises:
+            AgentNotFound: there is no such agent, and no chain of one.
+        """
+        return await self._verified(await self._chain(agent, host))
+
+    async def verify_all(self) -> AsyncGenerator[AuditReport]:
+        """The same of every chain: of those in the store, and of those that ought to be there."""
+        known = AuditChains.model_validate(await self._gateway.get_json("/v1/audit"))
+        seen: set[str] = set()
+        for name in await self._ids(AGENT_WORKFLOW):
+            # One that never ran, for its spec was invalid, has done nothing; one may be deleted meanwhile.
+            with suppress(InvalidSpec, AgentNotFound, RequestRejected):
+                chain = await self._chain(name, None)
+                seen.add(chain.uid)
+                yield await self._verified(chain)
+        for uid in known.agents:
+            if uid not in seen:
+                yield await self._verified(_of_uid(uid))
+        begins = audit_workflow_id("")
+        for host in sorted({one.removeprefix(begins) for one in await self._ids(AUDIT_WORKFLOW)} | set(known.hosts)):
+            yield await self._verified(_of_host(host))
+
+    async def _ids(self, kind: str) -> list[str]:
+        query = f"WorkflowType = '{kind}' AND ExecutionStatus != 'ContinuedAsNew'"
+        client = self._workflows.client
+        try:
+            return [run.id async for run in client.list_workflows(query, rpc_timeout=ATTEMPT)]
+        except RPCError as error:
+            raise translate(error, client.namespace) from error
+
+    async def _chain(self, agent: str | None, host: str | None) -> _Chain:
+        if (agent is None) == (host is None):
+            raise InvalidRequest("Say whose audit log: an agent's or a host's.", hint="One of the two, and not both.")
+        if host is not None:
+            if HOST.fullmatch(host) is None:
+                raise InvalidRequest(f"{host[:100]!r} is no host's id.")
+            return _of_host(host)
+        check_agent_id(agent or "")
+        try:
+            status = await self._workflows.query(agent or "", "status", [], AgentStatus)
+        except AgentNotFound as error:
+            if UID.fullmatch(agent or "") is None:
+                hint = (
+                    "The chain of an agent that was deleted goes by its uid: `hibernaut audit verify --all` lists them."
+                )
+                raise AgentNotFound(error.message, agent_id=error.agent_id, hint=hint) from None
+            return _of_uid(agent or "")
+        return _Chain(
+            agent_chain(status.agent_uid), f"/v1/audit/agents/{status.agent_uid}", status.agent_id, status.agent_uid
+        )
+
+    async def _parts(self, chain: _Chain) -> list[Part]:
+        found = [AuditPart.model_validate_json(line) async for line in self._gateway.lines(chain.path)]
+        return [Part(one.name, one.text) for one in found]
+
+    async def _verified(self, chain: _Chain) -> AuditReport:
+        """Checked; lines that a workflow has yet to hear of are waited for."""
+        wait = FIRST_WAIT
+        report = await self._looked(chain)
+        for _ in range(LOOKS):
+            if report.problem is None or report.problem.trouble is not AuditTrouble.FOREIGN or report.problem.part:
+                break
+            await asyncio.sleep(wait)
+            wait *= 2
+            report = await self._looked(chain)
+        return report
+
+    async def _looked(self, chain: _Chain) -> AuditReport:
+        # Before the parts: what it knows is there, and what is written meanwhile it does not know yet.
+        anchor = await self._anchor(chain, chain.agent_id)
+        parts = await self._parts(chain)
+        if not chain.agent_id and chain.uid and (named := _named_in(parts)):
+            anchor = await self._anchor(chain, named)
+            parts = await self._parts(chain)
+        _exists(chain, parts, anchor)
+        report = verify(chain.name, parts, anchor.head, over=bool(chain.uid) and anchor.head is None)
+        agent_id = report.agent_id or chain.agent_id or anchor.agent_id
+        return report.model_copy(update={"pending": anchor.pending, "agent_id": agent_id})
+
+    async def _anchor(self, chain: _Chain, agent_id: str) -> _Anchor:
+        """What a workflow knows of the end of a chain."""
+        if chain.host_id:
+            try:
+                head = await self._workflows.query(audit_workflow_id(chain.host_id), "head", [], AuditHead)
+            except AgentNotFound:
+                return _Anchor(None)
+            return _Anchor(head)
+        if not agent_id:
+            return _Anchor(None)
+        try:
+            status = await self._workflows.query(agent_id, "status", [], AgentStatus)
+        except (AgentNotFound, InvalidSpec):
+            return _Anchor(None)
+        if status.agent_uid != chain.uid:
+            # Another agent was started under the same id.
+            return _Anchor(None)
+        return _Anchor(status.audit, status.last_event - status.audit.event, agent_id)
+
+
+def _exists(chain: _Chain, parts: list[Part], anchor: _Anchor) -> None:
+    """Raise when neither the store nor a workflow knows of a chain."""
+    if parts or anchor.head is not None:
+        return
+    if chain.host_id:
+        raise InvalidRequest(f"There is no audit log of a host {chain.host_id!r}.", hint="`verify --all` lists them.")
+    raise AgentNotFound(f"There is no audit log of an agent {chain.uid!r}.", agent_id=chain.uid)
+
+
+def _of_uid(uid: str) -> _Chain:
+    return _Chain(agent_chain(uid), f"/v1/audit/agents/{uid}", uid=uid)
+
+
+def _of_host(host_id: str) -> _Chain:
+    return _Chain(host_chain(host_id), f"/v1/audit/hosts/{host_id}", host_id=host_id)
+
+
+def _named_in(parts: list[Part]) -> str:
+    """The agent's id, as the first line that tells one has it."""
+    for part in sorted(parts, key=lambda part: part.name):
+        for text in part.text.splitlines():
+            with suppress(BadLine):
+                if isinstance(name := read(text).facts.get("agent_id"), str):
+                    try:
+                        check_agent_id(name)
+                    except InvalidRequest:
+                        return ""
+                    return name
+    return ""

@@ -1,0 +1,265 @@
+"""A host's audit chain: every fact of its spool and every line of its egress log is in the store once."""
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from activities.adapters import audit_spool
+from activities.adapters.audit_spool import AuditSpool
+from activities.adapters.egress_tail import EgressTail
+from activities.adapters.local_store import LocalStore
+from activities.egress.journal import EgressLog
+from activities.errors import StoreUnavailable
+from activities.host_chain import BATCH, HostChain
+from activities.ports.egress import EgressEvent, Tenant
+from hibernaut._audit_chain import host_chain, read
+from hibernaut._audit_verify import Part, verify
+from hibernaut.contracts import StoreKeys
+from hibernaut.models.audit import AuditHead, AuditLine
+
+HOST = "host-1"
+
+
+class Faulty(LocalStore):
+    """Answers as told: `lost` writes and then says that it did not."""
+
+    fault: str | None = None
+
+    async def put(self, key: str, data: bytes, *, if_none_match: bool = False) -> None:
+        fault, self.fault = self.fault, None
+        if fault == "down":
+            raise StoreUnavailable("the store is down")
+        await super().put(key, data, if_none_match=if_none_match)
+        if fault == "lost":
+            raise StoreUnavailable("the answer was lost")
+
+
+class World:
+    """One host's folder and a store."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("store", "log"):
+            (folder / name).mkdir(parents=True)
+        self.home = folder / "audit"
+        self.log = folder / "log"
+        self.spool = AuditSpool(self.home)
+        self.store = Faulty(folder / "store")
+        self.begin()
+
+    def begin(self) -> None:
+        """As a worker that starts where another has ended."""
+        if hasattr(self, "chain"):
+            self.chain.leave()
+        self.chain = HostChain(HOST, self.store, AuditSpool(self.home), EgressTail(self.log))
+
+    async def ship(self, anchor: AuditHead | None = None) -> AuditHead:
+        assert self.chain.take()
+        await self.chain.open(anchor or AuditHead())
+        while await self.chain.ship() is not None:
+            pass
+        return self.chain.head
+
+    async def parts(self) -> list[Part]:
+        prefix = StoreKeys.host_audit(HOST)
+        keys = [info.key async for info in self.store.list(prefix)]
+        return [Part(key.removeprefix(prefix), (await self.store.get(key)).decode()) for key in keys]
+
+    async def lines(self) -> list[AuditLine]:
+        """All lines, once they are found to be sound."""
+        parts = await self.parts()
+        report = verify(host_chain(HOST), parts, self.chain.head)
+        assert report.sound, report.problem
+        return [read(text) for part in parts for text in part.text.splitlines()]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    one = World(tmp_path)
+    yield one
+    await one.store.close()
+
+
+def event(number: int, host: str = "example.org") -> EgressEvent:
+    return EgressEvent(
+        at=datetime(2026, 1, 31, tzinfo=UTC),
+        tenant=Tenant("weekly", "a" * 32, 1, "b" * 64),
+        kind="decided",
+        connection=number,
+        method="CONNECT",
+        host=host,
+        port=443,
+        allowed=False,
+        reason="not allowed",
+    )
+
+
+async def test_facts_and_decisions_become_lines(world: World) -> None:
+    world.spool.note("sandbox.created", sandbox_id="b" * 64, generation=1)
+    log = EgressLog(world.log)
+    log(event(1))
+    await world.ship()
+    created, decided = await world.lines()
+    assert (created.kind, created.facts["generation"]) == ("sandbox.created", 1)
+    assert (decided.kind, decided.facts["host"], decided.facts["allowed"]) == ("egress.decided", "example.org", False)
+    assert decided.facts["tenant"] == {
+        "agent_id": "weekly", "agent_uid": "a" * 32, "generation": 1, "sandbox_id": "b" * 64,
+    }  # fmt: skip
+    assert await world.chain.ship() is None, "nothing is written twice"
+    log.close()
+
+
+async def test_no_decision_is_lost_or_told_twice_when_the_log_is_rotated(world: World) -> None:
+    log = EgressLog(world.log, max_bytes=900)
+    for number in range(40):
+        log(event(number))
+        if number % 7 == 0:
+            await world.ship()
+    await world.ship()
+    assert [line.facts["connection"] for line in await world.lines()] == list(range(40))
+    log.close()
+
+
+async def test_decisions_that_were_rotated_away_unread_are_told_as_lost(world: World) -> None:
+    log = EgressLog(world.log, max_bytes=300)
+    log(event(0))
+    await world.ship()
+    for number in range(1, 60):
+        log(event(number))
+    await world.ship()
+    kinds = Counter(line.kind for line in await world.lines())
+    assert kinds["egress.lost"] == 1
+    assert 2 <= kinds["egress.decided"] < 60
+    log.close()
+
+
+@pytest.mark.parametrize("hostile", [b"", b"[]", b"[" * 5_000, b"\xff\xfe", b'{"kind":"closed"}', b"x" * 200_000])
+async def test_what_is_no_decision_is_told_as_damage(world: World, hostile: bytes) -> None:
+    (world.log / "egress.jsonl").write_bytes(hostile + b"\n")
+    await world.ship()
+    assert {line.kind for line in await world.lines()} == {"egress.damaged"}
+
+
+async def test_a_link_in_the_proxys_folder_leads_nowhere(world: World, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('{"kind":"decided","host":"secret"}\n')
+    (world.log / "egress.jsonl").symlink_to(tmp_path / "secret")
+    await world.ship()
+    assert await world.lines() == []
+
+
+async def test_a_line_that_was_cut_by_a_crash_is_told_as_damage(world: World) -> None:
+    world.spool.note("one")
+    with (world.home / "notes-00000001.jsonl").open("ab") as file:
+        file.write(b'{"at":"2026-01-')
+    await world.ship()
+    assert [line.kind for line in await world.lines()] == ["one"], "what has no end may get one"
+    world.spool.note("two")
+    await world.ship()
+    assert [line.kind for line in await world.lines()] == ["one", "spool.damaged", "two"]
+
+
+async def test_files_of_the_spool_go_when_they_are_shipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_spool, "MAX_BYTES", 500)
+    for number in range(30):
+        world.spool.note("fact", number=number)
+    assert len(list(world.home.glob("notes-*"))) > 3
+    await world.ship()
+    await world.ship()
+    assert len(list(world.home.glob("notes-*"))) == 1
+    assert [line.facts["number"] for line in await world.lines()] == list(range(30))
+
+
+async def test_a_part_has_a_bounded_number_of_lines(world: World) -> None:
+    for number in range(BATCH + 3):
+        world.spool.note("fact", number=number)
+    await world.ship()
+    assert [part.text.count("\n") for part in await world.parts()] == [BATCH, 3]
+
+
+async def test_facts_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "audit").write_text("a file where the folder is to be")
+    with pytest.raises(OSError, match="audit"):
+        AuditSpool(tmp_path / "audit").note("fact")
+    with pytest.raises(OSError, match="longer"):
+        AuditSpool(tmp_path / "other").note("fact", text="x" * 100_000)
+
+
+async def test_many_writers_at_once_lose_nothing(world: World) -> None:
+    def write(writer: int) -> None:
+        for number in range(20):
+            AuditSpool(world.home).note("fact", writer=writer, number=number)
+
+    await asyncio.gather(*(asyncio.to_thread(write, writer) for writer in range(4)))
+    await world.ship()
+    told = Counter((line.facts["writer"], line.facts["number"]) for line in await world.lines())
+    assert set(told.values()) == {1}
+    assert len(told) == 80
+
+
+async def test_one_process_ships_at_a_time(world: World) -> None:
+    other = HostChain(HOST, world.store, world.spool, EgressTail(world.log))
+    assert world.chain.take()
+    assert not other.take()
+    world.chain.leave()
+    assert other.take()
+    other.leave()
+
+
+async def test_a_host_that_lost_its_disk_goes_on_where_the_store_ends(world: World) -> None:
+    world.spool.note("before")
+    head = await world.ship()
+    shutil.rmtree(world.home)
+    world.begin()
+    world.spool.note("after")
+    await world.ship(head)
+    assert [line.kind for line in await world.lines()] == ["before", "chain.resumed", "after"]
+
+
+async def test_a_chain_whose_end_was_cut_is_not_begun_anew(world: World) -> None:
+    world.spool.note("one")
+    head = await world.ship()
+    await world.store.delete([info.key async for info in world.store.list("audit/")])
+    shutil.rmtree(world.home)
+    world.begin()
+    after = await world.ship(head)
+    report = verify(host_chain(HOST), await world.parts(), after)
+    assert report.problem is not None
+    assert (report.problem.trouble, report.problem.seq) == ("gap", 1), "the cut shows for ever"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(["note", "decide", "ship", "down", "lost", "restart"]), max_size=25))
+async def test_whatever_fails_each_fact_is_told_once(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    world = World(tmp_path_factory.mktemp("host"))
+    log, told = EgressLog(world.log, max_bytes=600), 0
+    for number, step in enumerate(steps):
+        match step:
+            case "note":
+                world.spool.note("fact", number=number)
+                told += 1
+            case "decide":
+                log(event(number))
+                told += 1
+            case "restart":
+                world.begin()
+            case _:
+                world.store.fault = None if step == "ship" else step
+                try:
+                    await world.ship()
+                except StoreUnavailable:
+                    continue
+    world.store.fault = None
+    await world.ship()
+    lines = await world.lines()
+    numbers = [line.facts.get("number", line.facts.get("connection")) for line in lines]
+    assert len(numbers) == len(set(map(json.dumps, numbers))) == told
+    log.close()
+    await world.store.close()
