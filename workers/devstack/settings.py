@@ -179,13 +179,18 @@ def client_settings(home: Path, ports: Ports, secret: Secrets) -> dict[str, str]
 
 
 SNAPSHOT_KEYS = "HIBERNAUT_SNAPSHOT_KEYS"
+SECRET_PREFIX = "HIBERNAUT_SECRET_"  # noqa: S105  # of names
 _PLAIN = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys of snapshots."""
-    plain = {name: value for name, value in environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
+    """What a child that calls no model inherits: no provider's key, no key of snapshots, no value of a secret."""
+    plain = {
+        name: value
+        for name, value in environ.items()
+        if name in _PLAIN or (name.startswith(_PLAIN_PREFIXES) and not name.startswith(SECRET_PREFIX))
+    }
     plain.pop(SNAPSHOT_KEYS, None)
     return plain
 
