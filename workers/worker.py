@@ -1,6 +1,7 @@
 """The Temporal worker: control queue, placement queue and the queue of this sandbox host, in one process."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,8 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.adapters.egress_sandboxes import EgressSandboxes
+from activities.adapters.egress_secrets import unseen
+from activities.adapters.secret_values import SecretValues
 from activities.artifacts import ArtifactActivities
 from activities.audit import AgentAudit
 from activities.audit_digests import Digests
@@ -89,7 +92,8 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
     store = wiring.open_store(settings)
     daemon = wiring.docker(settings)
     namespace = await namespace_id(client)
-    ways_out = desk(settings, daemon)
+    secrets = SecretValues.of(os.environ)
+    ways_out = desk(settings, daemon, secrets)
     containers = wiring.sandboxes(daemon, settings.host_id, namespace, settings.images)
     boxes = EgressSandboxes(containers, ways_out)
     async with AsyncExitStack() as stack:
@@ -137,7 +141,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         children = ChildActivities(AgentClient.over(client))
         kept_images = ImageUpkeepActivities(store, settings.sealer)
         common: dict[str, Any] = {
-            "interceptors": [ErrorInterceptor()],
+            "interceptors": [ErrorInterceptor(unseen(secrets))],
             "max_heartbeat_throttle_interval": HEARTBEAT,
             "default_heartbeat_throttle_interval": HEARTBEAT,
             "graceful_shutdown_timeout": GRACE,

@@ -13,6 +13,7 @@ from hibernaut.models.isolation import IsolationSpec
 from hibernaut.models.mcp import MAX_SERVERS, McpSpec, fault_of
 from hibernaut.models.network import Network
 from hibernaut.models.people import OFFERED, ApprovalSpec, ToolName
+from hibernaut.models.secrets import SecretSpec, fault_of_hosts, fault_of_names, fault_of_network
 from hibernaut.models.templates import template_of
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
@@ -21,6 +22,9 @@ MAX_ENV_BYTES = 64_000
 MAX_PATTERN_CHARACTERS = 8_000
 MAX_NAME_BYTES = 255
 """Of a file; Linux allows no more."""
+
+CARRIED = "carried"
+"""As the context of a validation: the spec is one that an agent has lived with."""
 
 RecoveryPolicy = Literal["tell", "replay", "pause"]
 
@@ -98,6 +102,8 @@ class SandboxSpec(Model):
     user: str | None = None
     """User (`name`, `uid` or `uid:gid`) that runs the commands; the image's own by default."""
     network: Network = Network()
+    secrets: dict[str, SecretSpec] = Field(default_factory=dict)
+    """Secrets by the name of the variable in the sandbox, which holds a placeholder; their values are the worker's."""
     isolation: IsolationSpec = IsolationSpec()
     """What its processes may ask of the kernel."""
     snapshots: SnapshotSpec = SnapshotSpec()
@@ -130,6 +136,13 @@ class SandboxSpec(Model):
             if "\0" in text:
                 msg = f"the value of {name} holds a NUL byte, which no environment can carry"
                 raise ValueError(msg)
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets(cls, value: dict[str, SecretSpec], info: ValidationInfo) -> dict[str, SecretSpec]:
+        if fault := fault_of_names(value, info.data.get("env", {})):
+            raise ValueError(fault)
         return value
 
 
@@ -178,6 +191,19 @@ class AgentSpec(Model):
     """MCP servers of the worker whose tools the model is offered, under names such as `github__get_issue`."""
     approval: ApprovalSpec = ApprovalSpec()
     """Which of the model's calls wait for a person's consent; none by default."""
+
+    @field_validator("sandbox")
+    @classmethod
+    def _secrets(cls, value: SandboxSpec, info: ValidationInfo) -> SandboxSpec:
+        fault = fault_of_network(value.secrets, value.network)
+        # Of an agent that lives, rules may have changed: one that was taken away takes a secret's way, and must not
+        # make the agent unreadable. JSON is what builds hand on.
+        if info.mode == "python" and info.context != CARRIED:
+            fault = fault or fault_of_hosts(value.secrets, value.network)
+        if fault:
+            msg = f"secrets: {fault}"
+            raise ValueError(msg)
+        return value
 
     @field_validator("functions")
     @classmethod

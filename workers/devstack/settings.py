@@ -187,13 +187,18 @@ def client_settings(home: Path, ports: Ports, secret: Secrets) -> dict[str, str]
 
 KEYS = ("HIBERNAUT_SNAPSHOT_KEYS", "HIBERNAUT_PAYLOAD_KEYS")
 AUDIT_KEY = "HIBERNAUT_AUDIT_KEY"
+SECRET_PREFIX = "HIBERNAUT_SECRET_"  # noqa: S105  # of names
 _PLAIN = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys that seal."""
-    plain = {name: value for name, value in environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
+    """What a child that calls no model inherits: no provider's key, no key that seals, no value of a secret."""
+    plain = {
+        name: value
+        for name, value in environ.items()
+        if name in _PLAIN or (name.startswith(_PLAIN_PREFIXES) and not name.startswith(SECRET_PREFIX))
+    }
     return {name: value for name, value in plain.items() if name not in {*KEYS, AUDIT_KEY}}
 
 
