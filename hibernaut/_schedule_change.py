@@ -30,7 +30,7 @@ from hibernaut._schedules import (
     summary_of,
 )
 from hibernaut._temporal import ATTEMPT, Workflows
-from hibernaut.contracts.schedules import ScheduledMessage, schedule_id
+from hibernaut.contracts.schedules import MEMO_AGENT, ScheduledMessage, schedule_id
 from hibernaut.models import AgentSpec
 from hibernaut.models.schedules import OverlapPolicy
 
@@ -147,6 +147,8 @@ async def _edited(client: Client, name: str, before: ScheduleDescription, change
     start = wanted.action.start_workflow
     start.input.ClearField("payloads")
     start.input.payloads.extend(await client.data_converter.encode([request]))
+    noted = await client.data_converter.encode([request.agent_id or ""])
+    start.memo.fields[MEMO_AGENT].CopyFrom(noted[0])
     start.user_metadata.summary.CopyFrom((await client.data_converter.encode([summary_of(request)]))[0])
     return wanted
 
