@@ -147,8 +147,9 @@ async def _edited(client: Client, name: str, before: ScheduleDescription, change
     start = wanted.action.start_workflow
     start.input.ClearField("payloads")
     start.input.payloads.extend(await client.data_converter.encode([request]))
-    noted = await client.data_converter.encode([request.agent_id or ""])
-    start.memo.fields[MEMO_AGENT].CopyFrom(noted[0])
+    held = [start.memo.fields[MEMO_AGENT]] if MEMO_AGENT in start.memo.fields else []
+    if await client.data_converter.decode(held) != [request.agent_id or ""]:
+        start.memo.fields[MEMO_AGENT].CopyFrom((await client.data_converter.encode([request.agent_id or ""]))[0])
     start.user_metadata.summary.CopyFrom((await client.data_converter.encode([summary_of(request)]))[0])
     return wanted
 
