@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 
 from temporalio import activity
 
+from activities.destruction import Destruction
 from activities.errors import HibernautActivityError, SandboxRefused, SandboxUnavailable
 from activities.heartbeat import beating
 from activities.host_notes import note_created
@@ -86,10 +87,21 @@ class SandboxActivities:
         snapshots: SnapshotEngine,
         store: ObjectStore,
         lease_seconds: float,
-        *,
+        destruction: Destruction | None = None,
         audit: HostAudit | None = None,
     ) -> None:
-        """Use this host's sandboxes; `lease_seconds` is how long it goes on without contact with Temporal."""
+        """Use this host's sandboxes.
+
+        Args:
+            host_id: This host.
+            sandboxes: Its containers.
+            snapshots: Of what they hold.
+            store: Where uploads come from.
+            lease_seconds: How long the host goes on without contact with Temporal.
+            destruction: What removes containers; by default one that looks for nothing afterwards.
+            audit: Is told of each new container.
+        """
+        self._destruction = destruction or Destruction(sandboxes)
         self._audit = audit
         self._lease_seconds = lease_seconds
         self._host_id = host_id
@@ -114,11 +126,12 @@ class SandboxActivities:
         async with beating():
             await self._snapshots.claim(agent_uid=request.agent_uid, generation=request.generation)
             with self._fetched_ahead(request.restores):
-                container = await self._sandboxes.acquire(
-                    SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
-                    request.spec,
-                    request.image_id,
-                )
+                async with self._destruction.replacing(request.agent_uid, request.generation):
+                    container = await self._sandboxes.acquire(
+                        SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
+                        request.spec,
+                        request.image_id,
+                    )
                 try:
                     await self._snapshots.prepare(
                         container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
@@ -126,7 +139,7 @@ class SandboxActivities:
                     kept = await is_kept(self._store, container.image_id)
                     await asyncio.to_thread(note_created, self._audit, request, container)
                 except HibernautActivityError:
-                    await self._sandboxes.destroy(request.agent_uid, request.generation)
+                    await self._destruction.destroy(request.agent_uid, request.generation)
                     raise
         lease = LeaseStatus(
             generation=request.generation,
@@ -155,11 +168,15 @@ class SandboxActivities:
 
     @activity.defn(name=SANDBOX_DESTROY.name)
     async def destroy(self, request: DestroyRequest) -> DestroyResult:
-        """Remove every container of the agent up to the lease's generation, with its volumes."""
+        """Remove every container of the agent up to the lease's generation, with its volumes; look what is left.
+
+        Raises:
+            SandboxUnavailable: The daemon does not answer.
+        """
         async with beating():
-            removed = await self._sandboxes.destroy(request.agent_uid, request.lease.generation)
+            removed, found = await self._destruction.destroy(request.agent_uid, request.lease.generation)
             await self._snapshots.forget(request.lease.sandbox_id)
-        return DestroyResult(removed=tuple(removed))
+        return DestroyResult(removed=tuple(removed), checked=found.checked, remnants=found.remnants)
 
     @activity.defn(name=FILES_PUT.name)
     async def put(self, request: PutFileRequest) -> PutFileResult:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from activities.destruction import Destruction
 from activities.errors import SandboxError
 from activities.host_notes import note_box
 from activities.ports.agents import Agents
@@ -32,8 +33,11 @@ class Thaw:
         agents: Agents,
         store: ObjectStore,
         audit: HostAudit | None = None,
+        *,
+        destruction: Destruction | None = None,
     ) -> None:
-        """Look after this host's sandboxes."""
+        """Look after this host's sandboxes; `destruction` removes them, by default one that looks for nothing."""
+        self._destruction = destruction or Destruction(sandboxes)
         self._audit = audit
         self._host_id = host_id
         self._folder = folder
@@ -79,9 +83,10 @@ class Thaw:
             line = AuditLine.of(box, self._host_id, reason, actor="thaw")
             key = StoreKeys.audit(f"{line.at:%Y-%m-%d}", f"thaw-{short}-{self._host_id}")
             await self._store.put(key, line.model_dump_json().encode() + b"\n")
-            await self._sandboxes.remove(box.sandbox_id)
+            await self._destruction.remove(box.sandbox_id, reason)
             self._folder.release(box.sandbox_id)
             await self._snapshots.forget(box.sandbox_id)
+            await self._destruction.look_for_removed()
             _log.warning("removed %s of %s, generation %d: %s", short, box.agent_id, box.generation, reason)
         elif standing is not None and standing.held_on == self._host_id and standing.generation == box.generation:
             # Released before it is thawed: the watchdog, should it freeze again meanwhile, marks after it froze.

@@ -1,5 +1,6 @@
 """From settings to adapters to activities: the one place that knows which class stands behind which port."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,28 @@ from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_images import DockerImages
 from activities.adapters.docker_sandbox import LABEL_HOST, LABEL_NAMESPACE
 from activities.adapters.docker_sandboxes import DockerSandboxes
+from activities.adapters.docker_traces import DockerTraces
 from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.adapters.s3_store import S3Settings
 from activities.adapters.stores import open_store as open_store_url
 from activities.checkpoints import Checkpoints
+from activities.deletion import DeletionActivities
+from activities.destruction import Destruction
 from activities.forking import BranchActivities
+from activities.ports.audit import HostAudit
 from activities.ports.images import Images
+from activities.ports.sandbox import Sandboxes
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.ports.upkeep import Upkeep
+from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.history import History
+from activities.snapshots.retained import Borrowers
 from activities.snapshots.upkeep import StoreUpkeep
 from activities.transcript import Transcript
 from workers import owner
+from workers.runs import RunEraser
 from workers.settings import HostSettings, Settings
 from workers.watchdog.folder import HostFolder
 
@@ -104,6 +113,14 @@ def sandboxes(daemon: Daemon, host_id: str, namespace_id: str, images: ImagePoli
     return DockerSandboxes(daemon, {LABEL_HOST: host_id, LABEL_NAMESPACE: namespace_id}, images)
 
 
+def destruction(
+    settings: HostSettings, sandboxes: Sandboxes, daemon: Daemon, audit: HostAudit | None = None
+) -> Destruction:
+    """What removes this host's containers, and looks what is left of them."""
+    spools = (settings.home / "spool", Path(tempfile.gettempdir()))
+    return Destruction(sandboxes, DockerTraces(daemon, host_folder(settings).path, spools), audit)
+
+
 def images(daemon: Daemon) -> Images:
     """The base images of this host's Docker daemon."""
     return DockerImages(daemon)
@@ -125,3 +142,19 @@ def branching(store: ObjectStore, transcript: Transcript, engine: SnapshotEngine
     """The activities behind checkpoints, forks and rewinds."""
     branches = BranchActivities(transcript, engine)
     return Checkpoints(store).find, branches.fork, branches.rewind
+
+
+def deletion(
+    settings: Settings,
+    store: ObjectStore,
+    engine: SnapshotEngine,
+    eraser: RunEraser,
+    *,
+    audit: ObjectStore | None = None,
+    key: bytes = b"",
+) -> tuple[Callable[..., Any], ...]:
+    """The activities that count what an agent has, and certify that it is gone; `key` seals certificates."""
+    keys = settings.snapshot_keys
+    borrowers = Borrowers(store, Catalogue(store, keys, _cache(settings)), keys)
+    activities = DeletionActivities(store, engine, borrowers, eraser.left, audit=audit, key=key)
+    return activities.survey, activities.certify

@@ -124,14 +124,16 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
             await boxes.fits(spec)
 
         placement = PlacementActivities(settings.host_id, boxes, fits)
-        sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds, audit=spool_of(settings))
+        spool = spool_of(settings)
+        destruction = wiring.destruction(settings, boxes, daemon, spool)
+        sandbox = SandboxActivities(settings.host_id, boxes, engine, store, lease.seconds, destruction, spool)
         assessment = AssessActivities(boxes, folder, TaskWanted(client), lease.seconds)
         ping = PingActivities(settings.host_id, boxes)
         shell = ShellActivities(boxes, store, transcript, ways_out, digests)
         snapshot = SnapshotActivities(engine)
         hosts = HostActivities(store)
         agents = TemporalAgents(client, namespace)
-        sweep = SweepActivities(settings.host_id, boxes, engine, store, agents)
+        sweep = SweepActivities(settings.host_id, boxes, engine, store, agents, destruction)
         artifact = ArtifactActivities(boxes, store)
         image = ImageActivities(settings.host_id, wiring.images(daemon), store, settings.sealer)
         keeper = wiring.upkeep(settings, store)
@@ -155,6 +157,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
                 compaction.compact,
                 McpActivities(servers).call,
                 *(model.call, keeping.keep, keeping.append, keeping.purge, keeping.forget, hosts.list),
+                *wiring.deletion(settings, store, engine, RunEraser(client), audit=audit_store, key=settings.audit.key),
                 *(upkeep.agents, upkeep.prune, upkeep.prune_agents, upkeep.collect, upkeep.name),
                 *wiring.branching(store, transcript, engine),
                 *(verification.verify, kept_images.verify, kept_images.collect),
@@ -198,7 +201,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
                 **common,
             ),
         )
-        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store, spool_of(settings))
+        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store, spool, destruction=destruction)
         # Before the first poll: a sandbox that is acquired is one that the watchdog knows of.
         await stack.enter_async_context(LeaseKeeper(client, folder, settings.host_id, lease, thaw.run).kept())
         # After the lease was renewed: what an expired one kept frozen is marked by then.

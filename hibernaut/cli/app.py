@@ -14,6 +14,7 @@ from hibernaut.cli import (
     audit,
     branching,
     budget,
+    certificates,
     doctor,
     filing,
     logs,
@@ -44,6 +45,7 @@ budget.register(app)
 doctor.register(app)
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(audit.app, name="audit")
+app.add_typer(certificates.app, name="certificate")
 app.add_typer(filing.app, name="files")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(schedules.app, name="schedule")

@@ -1,7 +1,6 @@
 """Requests and results of every activity and update."""
 
-from datetime import datetime
-
+from hibernaut.contracts.destruction import Looked
 from hibernaut.contracts.items import NewItem
 from hibernaut.contracts.mcp import McpOffer
 from hibernaut.contracts.wanted import Wanted
@@ -200,9 +199,13 @@ class DestroyRequest(Open):
 
 
 class DestroyResult(Open):
-    """What was removed."""
+    """What was removed, and what was looked for afterwards."""
 
     removed: tuple[str, ...]
+    checked: tuple[Looked, ...] = ()
+    """Empty from a host whose release does not look."""
+    remnants: tuple[str, ...] = ()
+    """What is left, each as its kind and name."""
 
 
 class PutFileRequest(Open):
@@ -251,44 +254,6 @@ class AppendEventsResult(Open):
     ref: str
     audit: AuditHead | None = None
     """Where the chain ends now; none: the worker's build knows of no chain."""
-
-
-class PurgeRequest(Open):
-    """Asks for everything an agent has in the object store to be deleted."""
-
-    agent_id: str
-    agent_uid: str
-
-
-class PurgeResult(Open):
-    """Objects deleted."""
-
-    objects: int
-
-
-class ForgetRequest(Open):
-    """Asks for every Temporal run of a closed agent to be deleted."""
-
-    agent_id: str
-    started_before: datetime | None = None
-    """Spares the runs of a new agent that bears the same id."""
-
-
-class ForgetResult(Open):
-    """Runs deleted."""
-
-    runs: int
-
-
-class DeleteRequest(Open):
-    """The argument of `DeleteAgentWorkflow`."""
-
-    agent_id: str
-    agent_uid: str
-    """Empty when nothing was ever kept under a uid."""
-    lease: LeaseStatus | None = None
-    """A container that a terminated agent left behind."""
-    requested_at: datetime | None = None
 
 
 class PutFile(Open):

@@ -55,6 +55,7 @@ async def _serve() -> None:
             max_upload_bytes=settings.max_upload_bytes,
             history=wiring.history(settings, store),
             audit=audit,
+            certificate_key=settings.audit.key or None,
         )
         config = uvicorn.Config(
             gateway.app(),

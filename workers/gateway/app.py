@@ -21,6 +21,7 @@ from hibernaut.errors import HibernautError
 from workers.gateway import problems
 from workers.gateway.artifacts import Artifacts
 from workers.gateway.audit import Audit
+from workers.gateway.certificates import Certificates
 from workers.gateway.checkpoints import CheckpointList
 from workers.gateway.events import Events
 from workers.gateway.execs import Execs
@@ -46,6 +47,7 @@ class Gateway:
         max_upload_bytes: int,
         history: History | None = None,
         audit: ObjectStore | None = None,
+        certificate_key: bytes | None = None,
     ) -> None:
         """Wire the routes.
 
@@ -60,6 +62,7 @@ class Gateway:
             max_upload_bytes: Largest file taken.
             history: Reads what snapshots there are; by default from `store`.
             audit: The store of the audit log; by default `store`.
+            certificate_key: Tells whether the digest of a deletion certificate is right, where it has one.
         """
         self._token = token
         agents, workflows = AgentClient.over(temporal), Workflows(temporal)
@@ -67,6 +70,7 @@ class Gateway:
         self._files = Files(agents, workflows, store, snapshots, self._snapshots, sandboxes, host_id, max_upload_bytes)
         self._events = Events(workflows, store)
         self._artifacts = Artifacts(agents, store)
+        self._certificates = Certificates(store, certificate_key)
         self._checkpoints = CheckpointList(workflows, Checkpoints(store))
         self._outputs = Outputs(agents, transcript, self._events)
         self._audit = Audit(audit or store)
@@ -78,6 +82,7 @@ class Gateway:
         return Starlette(
             routes=[
                 Route("/healthz", _healthy),
+                Route("/v1/certificates/{name}", self._certificates.show, methods=["GET"]),
                 Route(f"{agent}/files", self._files.list, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.read, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.write, methods=["PUT"]),
