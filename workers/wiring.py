@@ -154,7 +154,7 @@ def deletion(
     key: bytes = b"",
 ) -> tuple[Callable[..., Any], ...]:
     """The activities that count what an agent has, and certify that it is gone; `key` seals certificates."""
-    keys = settings.snapshot_keys
+    keys = settings.sealer
     borrowers = Borrowers(store, Catalogue(store, keys, _cache(settings)), keys)
     activities = DeletionActivities(store, engine, borrowers, eraser.left, audit=audit, key=key)
     return activities.survey, activities.certify

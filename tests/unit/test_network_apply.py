@@ -1,5 +1,7 @@
 """network.apply: whose rules are given to which container, and what an older release does with rules it cannot read."""
 
+from collections.abc import Iterable, Mapping
+
 import pytest
 from temporalio.testing import ActivityEnvironment
 
@@ -9,6 +11,7 @@ from activities.ports.egress import Tenant
 from hibernaut.contracts import ApplyNetworkRequest
 from hibernaut.models import LeaseStatus, Network
 from hibernaut.models.network_change import NetworkReport
+from hibernaut.models.secrets import SecretSpec
 
 LEASE = LeaseStatus(generation=3, host_id="h", task_queue="q", sandbox_id="c3", image_id="i", started_at="s")
 NETWORK = Network(mode="allowlist", allow=("a.example",))
@@ -20,10 +23,16 @@ class Ways:
     def __init__(self) -> None:
         self.given: list[tuple[Tenant, Network, int]] = []
 
-    def check(self, runtime: str) -> None:
-        del runtime
+    def check(self, runtime: str, secrets: Iterable[str] = (), agent_id: str | None = None) -> None:
+        del runtime, secrets, agent_id
 
-    def admit(self, tenant: Tenant, network: Network, number: int = 0) -> None:
+    def redaction(self, sandbox_id: str) -> None:
+        del sandbox_id
+
+    def admit(
+        self, tenant: Tenant, network: Network, number: int = 0, secrets: Mapping[str, SecretSpec] | None = None
+    ) -> None:
+        del secrets
         self.given.append((tenant, network, number))
 
     def readmit(self, sandbox_id: str) -> None:
