@@ -105,6 +105,8 @@ class HostSettings(BaseModel):
     )
     """Networks, with commas between, among the host's own, link-local and metadata addresses that a spec may allow;
     by default no sandbox's allowlist leads there, whatever its spec says."""
+    egress_ca_file: Path | None = Field(default=None, alias="HIBERNAUT_EGRESS_CA_FILE")
+    """Certificates (PEM), besides the machine's own, by which hosts of secrets are verified."""
 
     images: Annotated[ImagePolicy, BeforeValidator(_parse_images)] = Field(default=ANY_IMAGE, alias="HIBERNAUT_IMAGES")
     """Patterns of the images that sandboxes here may be made of, with commas between; by default any."""

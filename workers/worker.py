@@ -1,6 +1,7 @@
 """The Temporal worker: control queue, placement queue and the queue of this sandbox host, in one process."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.adapters.egress_sandboxes import EgressSandboxes
+from activities.adapters.secret_values import SecretValues
 from activities.artifacts import ArtifactActivities
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
@@ -85,7 +87,8 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
     store = wiring.open_store(settings)
     daemon = wiring.docker(settings)
     namespace = await namespace_id(client)
-    ways_out = desk(settings, daemon)
+    secrets = SecretValues.of(os.environ)
+    ways_out = desk(settings, daemon, secrets)
     containers = wiring.sandboxes(daemon, settings.host_id, namespace, settings.images)
     boxes = EgressSandboxes(containers, ways_out)
     async with AsyncExitStack() as stack:

@@ -15,6 +15,7 @@ from activities.adapters.docker_quota import DiskQuota
 from activities.adapters.docker_runtimes import STANDARD, check_runtime
 from activities.adapters.hardening import limits
 from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
+from activities.adapters.trust import environment
 from activities.errors import ImageNotFound, SandboxRefused, SandboxUnavailable
 from activities.ports.egress import PROXY_ENV
 from activities.ports.sandbox import Container, SandboxIdentity
@@ -181,7 +182,11 @@ class ContainerFactory:
             "hostname": "sandbox",
             "entrypoint": ["tail", "-f", "/dev/null"],
             "command": [],
-            "environment": {**(PROXY_ENV if spec.network.mode == "allowlist" else {}), **spec.env},
+            "environment": {
+                **(PROXY_ENV if spec.network.mode == "allowlist" else {}),
+                **environment(identity.agent_uid, spec),
+                **spec.env,
+            },
             # Nobody in the sandbox ends PID 1; and only so a daemon gives an exec as root its capabilities.
             "user": "0:0",
             "working_dir": spec.workdir,

@@ -7,23 +7,25 @@ them again.
 
 import contextlib
 import logging
-import os
 import select
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from activities.adapters import egress_wire as wire
 from activities.adapters.docker_client import Daemon, translated
 from activities.adapters.egress_notes import Entry, Notes
+from activities.adapters.egress_process import check_possible, elsewhere, is_of
+from activities.adapters.egress_secrets import EgressSecrets, Redaction
 from activities.adapters.netns import PortTaken, Process, listen_inside
+from activities.adapters.trust import plant
 from activities.errors import SandboxLost, SandboxRefused, SandboxUnavailable
 from activities.ports.egress import PROXY_PORT, Tenant
-from hibernaut.models import Network
+from activities.ports.secrets import Grant, SecretSource
+from hibernaut.models import Network, SecretSpec
 from hibernaut.models.network_change import NetworkReport
 
 PATIENCE_S = 20.0
@@ -38,7 +40,14 @@ _log = logging.getLogger(__name__)
 class EgressDesk:
     """Implements the port `Egress`; for threads."""
 
-    def __init__(self, folder: Path, daemon: Daemon, launch: Callable[[], None], release: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        daemon: Daemon,
+        launch: Callable[[], None],
+        release: str,
+        secrets: SecretSource | None = None,
+    ) -> None:
         """Use this host's folder for egress.
 
         Args:
@@ -46,7 +55,9 @@ class EgressDesk:
             daemon: The containers' daemon.
             launch: Starts a proxy that outlives this process; called again while none answers.
             release: Which build of the proxy is wanted: another one is replaced when the first call finds it.
+            secrets: Has the values of secrets.
         """
+        self._secrets = EgressSecrets(secrets)
         self._folder = folder
         self._notes = Notes(folder)
         self._daemon = daemon
@@ -56,36 +67,20 @@ class EgressDesk:
         self._complained: set[str] = set()
         self._lock = threading.Lock()
 
-    def check(self, runtime: str) -> None:
+    def check(self, runtime: str, secrets: Iterable[str] = (), agent_id: str | None = None) -> None:
         """See the port."""
-        if sys.platform != "linux" or os.geteuid() != 0:
-            raise SandboxRefused(
-                "network mode allowlist needs a worker that is root, on Linux, for it listens in the container's "
-                "network namespace; run the worker as root on the daemon's host, or use the modes none or open"
-            )
-        if runtime == "runc":
-            return
-        if runtime != "runsc":
-            raise SandboxRefused(
-                f"network mode allowlist is not possible with the runtime {runtime}, whose containers have a kernel "
-                "and a network of their own; use runc or runsc, or the modes none or open"
-            )
-        with translated():
-            found: dict[str, Any] = self._daemon.api.info().get("Runtimes", {}).get(runtime) or {}
-        arguments = [str(one).lstrip("-") for one in found.get("runtimeArgs") or ()]
-        if "network=host" not in arguments:
-            raise SandboxRefused(
-                "network mode allowlist with the runtime runsc needs `--network=host` among its runtimeArgs in "
-                "Docker's daemon.json (gVisor then uses the container's own network namespace, which has a loopback "
-                f"device alone); here they are {' '.join(map(str, found.get('runtimeArgs') or ())) or 'none'}"
-            )
+        self._secrets.source.values(secrets, agent_id)
+        check_possible(self._daemon, runtime)
 
-    def admit(self, tenant: Tenant, network: Network, number: int = 0) -> None:
+    def admit(
+        self, tenant: Tenant, network: Network, number: int = 0, secrets: Mapping[str, SecretSpec] | None = None
+    ) -> None:
         """See the port."""
         with self._lock:
             noted = self._notes.read(tenant.sandbox_id)
             if noted is None or noted.number <= number:
-                self._notes.write(Entry(tenant=tenant, network=network, number=number))
+                kept = noted.secrets if noted is not None and secrets is None else secrets or {}
+                self._notes.write(Entry(tenant=tenant, network=network, number=number, secrets=kept))
             self._open(tenant.sandbox_id)
 
     def readmit(self, sandbox_id: str) -> None:
@@ -93,7 +88,7 @@ class EgressDesk:
         try:
             with self._lock:
                 self._open(sandbox_id)
-        except (SandboxUnavailable, SandboxLost) as error:
+        except (SandboxUnavailable, SandboxLost, SandboxRefused) as error:
             # `reconcile` goes on trying.
             _log.warning("%s has no way out yet: %s", sandbox_id[:12], error)
 
@@ -103,6 +98,7 @@ class EgressDesk:
             if not self._notes.has(sandbox_id):
                 return
             self._notes.remove(sandbox_id)
+            self._secrets.forget(sandbox_id)
             with contextlib.suppress(OSError, ValueError):
                 wire.ask(self._folder, wire.Request(op="close", sandbox_id=sandbox_id))
 
@@ -124,6 +120,11 @@ class EgressDesk:
             found = wire.ask(self._folder, wire.Request(op="report", sandbox_id=sandbox_id, mark=mark)).report
         return found or NetworkReport(mark=mark)
 
+    def redaction(self, sandbox_id: str) -> Redaction | None:
+        """See the port."""
+        entry = self._notes.read(sandbox_id)
+        return self._secrets.redaction(sandbox_id, entry.secrets) if entry is not None and entry.secrets else None
+
     def reconcile(self) -> None:
         """Give the proxy what it should have: after it died, after containers were restarted or removed by others.
 
@@ -142,7 +143,7 @@ class EgressDesk:
                     self._open(sandbox_id)
             except SandboxLost:
                 self._forget_removed(sandbox_id)
-            except SandboxUnavailable as error:
+            except (SandboxUnavailable, SandboxRefused) as error:
                 # Its own doing, it may be: the others' ways out do not wait for it.
                 if sandbox_id not in self._complained:
                     self._complained.add(sandbox_id)
@@ -168,6 +169,7 @@ class EgressDesk:
         try:
             if self._serves(entry, started_at):
                 return
+            grants = self._granted(entry)
             try:
                 listener = self._listener(process, sandbox_id)
             except PortTaken as error:
@@ -179,11 +181,25 @@ class EgressDesk:
                 ) from error
             with listener:
                 request = wire.Request(
-                    op="open", tenant=entry.tenant, network=entry.network, number=entry.number, started_at=started_at
+                    op="open",
+                    tenant=entry.tenant,
+                    network=entry.network,
+                    number=entry.number,
+                    started_at=started_at,
+                    secrets=grants,
                 )
                 self._ask(request, (listener.fileno(), process.fd))
         finally:
             process.close()
+
+    def _granted(self, entry: Entry) -> tuple[Grant, ...]:
+        """The values for the proxy, which the container trusts by then."""
+        if not entry.secrets:
+            return ()
+        grants = self._secrets.grants(entry.tenant, entry.secrets)
+        request = wire.Request(op="authority", sandbox_id=entry.tenant.sandbox_id)
+        plant(self._daemon, request.sandbox_id, self._ask(request).authority)
+        return grants
 
     def _serves(self, entry: Entry, started_at: str) -> bool:
         """Whether the proxy serves this start of the container; with these rules, then."""
@@ -219,11 +235,11 @@ class EgressDesk:
         try:
             process = Process.hold(pid)
         except OSError as error:
-            raise SandboxUnavailable(_elsewhere(sandbox_id)) from error
+            raise SandboxUnavailable(elsewhere(sandbox_id)) from error
         # A daemon elsewhere, or in another process namespace, means another process by the number.
-        if not _is_of(pid, sandbox_id):
+        if not is_of(pid, sandbox_id):
             process.close()
-            raise SandboxUnavailable(_elsewhere(sandbox_id))
+            raise SandboxUnavailable(elsewhere(sandbox_id))
         return process, str(state.get("StartedAt") or "")
 
     def _ask(self, request: wire.Request, descriptors: tuple[int, ...] = ()) -> wire.Reply:
@@ -261,20 +277,3 @@ class EgressDesk:
             wire.ask(self._folder, wire.Request(op="end"))
             raise ConnectionResetError
         self._known = True
-
-
-def _is_of(pid: int, sandbox_id: str) -> bool:
-    """Whether a process is one of the container, and its network namespace not the host's."""
-    try:
-        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
-        apart = Path(f"/proc/{pid}/ns/net").stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
-    except OSError:
-        return False
-    return sandbox_id in cgroups and apart
-
-
-def _elsewhere(sandbox_id: str) -> str:
-    return (
-        f"the process of {sandbox_id[:12]} is not to be seen from here; for network mode allowlist the worker has to "
-        "run on the Docker daemon's host, in its process namespace"
-    )

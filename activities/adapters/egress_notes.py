@@ -3,13 +3,14 @@
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from activities.errors import SandboxUnavailable
 from activities.ports.egress import Tenant
-from hibernaut.models import Network
+from hibernaut.models import Network, SecretSpec
 from hibernaut.models.base import Open
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ class Entry(Open):
     network: Network
     number: int = 0
     """Counts changes of the rules."""
+    secrets: Mapping[str, SecretSpec] = Field(default_factory=dict)
+    """Names and hosts; a value is in no note."""
 
 
 class Notes:

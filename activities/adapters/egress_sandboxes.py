@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-from activities.errors import SandboxError
-from activities.ports.egress import Egress, Tenant
+from activities.errors import SandboxError, SandboxLost
+from activities.ports.egress import Egress, Tenant, Unseen
 from activities.ports.sandbox import (
     CommandEnd,
     CommandRequest,
@@ -38,18 +38,18 @@ class EgressSandboxes:
     async def fits(self, spec: SandboxSpec) -> None:
         """SandboxRefused when this host can never give a sandbox the network of this spec."""
         if spec.network.mode == "allowlist":
-            await asyncio.to_thread(self._egress.check, spec.runtime)
+            await asyncio.to_thread(self._egress.check, spec.runtime, tuple(spec.secrets))
 
     async def acquire(self, identity: SandboxIdentity, spec: SandboxSpec, image_id: str | None) -> Container:
         """See the port. Nothing is started where the spec's network is not to be had."""
         if spec.network.mode != "allowlist":
             return await self._inner.acquire(identity, spec, image_id)
-        await self.fits(spec)
+        await asyncio.to_thread(self._egress.check, spec.runtime, tuple(spec.secrets), identity.agent_id)
         container = await self._inner.acquire(identity, spec, image_id)
         tenant = Tenant(identity.agent_id, identity.agent_uid, identity.generation, container.sandbox_id)
         try:
             # Nothing has run in it yet.
-            await asyncio.to_thread(self._egress.admit, tenant, spec.network)
+            await asyncio.to_thread(self._egress.admit, tenant, spec.network, 0, spec.secrets)
         except SandboxError:
             await self.remove(container.sandbox_id)
             raise
@@ -60,7 +60,8 @@ class EgressSandboxes:
     ) -> CommandEnd:
         """See the port. A command that met the policy says so: not every program shows what a proxy answers."""
         since = time.monotonic()
-        end = await self._inner.run(sandbox_id, request, sink, interrupted)
+        unseen = await asyncio.to_thread(self._egress.redaction, sandbox_id)
+        end = await self._run(sandbox_id, request, sink, interrupted, unseen)
         if end.kind not in {OutcomeKind.EXIT, OutcomeKind.TIMEOUT}:
             return end
         refusals = await asyncio.to_thread(self._egress.blocked, sandbox_id, since)
@@ -69,6 +70,27 @@ class EgressSandboxes:
         more = len(refusals) - TOLD
         told = [*refusals[:TOLD], *([f"and {more} more"] if more > 0 else [])]
         return replace(end, detail="; ".join([*([end.detail] if end.detail else []), *told]))
+
+    async def _run(
+        self,
+        sandbox_id: str,
+        request: CommandRequest,
+        sink: Sink,
+        interrupted: Callable[[], bool],
+        unseen: Unseen | None,
+    ) -> CommandEnd:
+        """A command, of which nothing is handed on in which a secret can be seen."""
+        if unseen is None:
+            return await self._inner.run(sandbox_id, request, sink, interrupted)
+        output = unseen.output(sink)
+        try:
+            end = await self._inner.run(sandbox_id, request, output.feed, interrupted)
+        except SandboxError as error:
+            unseen.error(error)
+            if isinstance(error, SandboxLost) and error.end is not None:
+                error.end = await output.ended(error.end)
+            raise
+        return await output.ended(end)
 
     async def inspect(self, sandbox_id: str) -> ContainerState:
         """See the port."""

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from activities.ports.egress import Tenant
+from activities.ports.secrets import Grant
 from hibernaut.models import Network
 from hibernaut.models.network_change import NetworkReport
 
@@ -23,7 +24,7 @@ CONTROL = "control"
 class Request:
     """What a worker wants. An `open` comes with two descriptors: the listener, and the container's process."""
 
-    op: Literal["hello", "open", "change", "close", "list", "blocked", "report", "end"]
+    op: Literal["hello", "authority", "open", "change", "close", "list", "blocked", "report", "end"]
     tenant: Tenant | None = None
     network: Network | None = None
     number: int = 0
@@ -35,6 +36,8 @@ class Request:
     """A moment of `time.monotonic`, which processes of one machine agree on."""
     mark: str = ""
     """Of a report."""
+    secrets: tuple[Grant, ...] = ()
+    """Of an `open`: values for the proxy's memory. Before it, an `authority` has told what the sandbox has to trust."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,13 @@ class Reply:
     """Of the rules that each of them has."""
     blocked: tuple[str, ...] = ()
     report: NetworkReport | None = None
+    authority: str = ""
+    """A certificate, as PEM."""
 
 
 _REQUEST = TypeAdapter(Request)
 _REPLY = TypeAdapter(Reply)
+_SECRETS = TypeAdapter(tuple[Grant, ...])
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -62,6 +68,8 @@ def encode(message: Request | Reply) -> bytes:
     for name, value in fields.items():
         if isinstance(value, BaseModel):
             fields[name] = value.model_dump(mode="json")
+    if isinstance(message, Request):
+        fields["secrets"] = _SECRETS.dump_python(message.secrets, mode="json")
     data = json.dumps(fields).encode()
     if len(data) > MAX_MESSAGE:
         msg = f"a message of {len(data)} bytes is too long"
@@ -70,8 +78,13 @@ def encode(message: Request | Reply) -> bytes:
 
 
 def request_of(data: bytes) -> Request:
-    """From bytes; ValueError when it is none."""
-    return _REQUEST.validate_json(data)
+    """From bytes; ValueError when it is none, which shows nothing of it: there may be values in it."""
+    try:
+        return _REQUEST.validate_json(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+        raise ValueError(said) from None
 
 
 def reply_of(data: bytes) -> Reply:

@@ -16,9 +16,12 @@ from typing import Any
 import h11
 
 from activities.egress import plain, tunnel
+from activities.egress.answers import say_no
 from activities.egress.ledger import Ledger
+from activities.egress.opened import Opened, Streams
 from activities.egress.policy import Policy, Refused, Way
 from activities.egress.traffic import PIECE, Exhausted, Flow, Meter, close, connect
+from activities.egress.vault import Vault
 from activities.ports.egress import EgressEvent, EgressSink, Tenant
 
 MAX_CONNECTIONS = 200
@@ -40,10 +43,19 @@ _told: set[str] = set()
 class Door:
     """Serves one sandbox until it is closed."""
 
-    def __init__(self, tenant: Tenant, policy: Policy, sink: EgressSink, *, max_bytes: int | None = None) -> None:
-        """Judge by this policy, and tell every decision."""
+    def __init__(
+        self,
+        tenant: Tenant,
+        policy: Policy,
+        sink: EgressSink,
+        *,
+        max_bytes: int | None = None,
+        vault: Vault | None = None,
+    ) -> None:
+        """Judge by this policy, and tell every decision; put in the values of secrets that this vault has."""
         self.tenant = tenant
         self.policy = policy
+        self.vault = vault
         self._sink = sink
         self._meter = Meter(max_bytes)
         self._server: asyncio.Server | None = None
@@ -149,7 +161,7 @@ class _Visit:
 
     async def turn_away(self) -> None:
         text = f"this computer has {MAX_CONNECTIONS} connections already"
-        await self._refuse(Refused(text, status=HTTPStatus.SERVICE_UNAVAILABLE))
+        await say_no(self._http, self._writer, Refused(text, status=HTTPStatus.SERVICE_UNAVAILABLE))
 
     async def run(self) -> None:
         try:
@@ -159,7 +171,7 @@ class _Visit:
             await self._serve(request)
         except Refused as refusal:
             self._denied(refusal)
-            await self._refuse(refusal)
+            await say_no(self._http, self._writer, refusal)
 
     async def _request(self) -> h11.Request | None:
         """The head of what is asked; None when the sandbox hung up before."""
@@ -187,16 +199,20 @@ class _Visit:
         reader, writer, address = await connect(way)
         self._event = replace(self._event, address=address)
         flow = self._door.flow()
+        opened = Opened.wanted(self._door.vault, way, flow, tls=not path)
         try:
-            if path:
+            if path and opened is not None:
+                client = (self._reader, self._writer, self._http)
+                await self._opened(opened, opened.plain(client, request, path, (reader, writer)), flow)
+            elif path:
                 self._tell(allowed=True)
                 await self._watched(self._exchange(request, way, path, (reader, writer), flow), flow)
             else:
-                await self._tunnel(way, (reader, writer), flow)
+                await self._tunnel(way, (reader, writer), flow, opened)
         finally:
             await close(writer)
 
-    async def _tunnel(self, way: Way, server: tuple[asyncio.StreamReader, asyncio.StreamWriter], flow: Flow) -> None:
+    async def _tunnel(self, way: Way, server: Streams, flow: Flow, opened: Opened | None) -> None:
         self._writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await self._writer.drain()
         try:
@@ -206,12 +222,27 @@ class _Visit:
             self._writer.write(tunnel.ACCESS_DENIED)
             await self._writer.drain()
             return
+        if opened is not None:
+            await self._opened(opened, opened.tunnel((self._reader, self._writer), hello, server), flow)
+            return
         self._tell(allowed=True)
         await self._watched(self._pass_on(hello, server, flow), flow)
 
-    async def _pass_on(
-        self, hello: bytes, server: tuple[asyncio.StreamReader, asyncio.StreamWriter], flow: Flow
-    ) -> str:
+    async def _opened(self, opened: Opened, preparing: Coroutine[Any, Any, None], flow: Flow) -> None:
+        """A request for a host of secrets: what it takes is told before any of it is sent."""
+        try:
+            await preparing
+        except Refused as refusal:
+            self._denied(refusal)
+            await opened.refuse(refusal)
+        else:
+            self._event = replace(self._event, secrets=tuple(sorted(flow.secrets)))
+            self._tell(allowed=True)
+            await self._watched(opened.run(), flow)
+        finally:
+            await opened.close()
+
+    async def _pass_on(self, hello: bytes, server: Streams, flow: Flow) -> str:
         try:
             flow.out(len(hello))
             server[1].write(hello)
@@ -230,7 +261,7 @@ class _Visit:
         request: h11.Request,
         way: Way,
         path: bytes,
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: Streams,
         flow: Flow,
     ) -> str:
         exchange = plain.Exchange((self._reader, self._writer, self._http), server, flow)
@@ -239,7 +270,7 @@ class _Visit:
         except (Exhausted, OSError, h11.ProtocolError) as error:
             why = "the limit of bytes is used up" if isinstance(error, Exhausted) else f"a side broke off: {error}"
             if not exchange.answered:
-                await self._refuse(Refused(f"{way.host}: {why}", status=HTTPStatus.BAD_GATEWAY))
+                await say_no(self._http, self._writer, Refused(f"{way.host}: {why}", status=HTTPStatus.BAD_GATEWAY))
             return why
         return ""
 
@@ -257,6 +288,7 @@ class _Visit:
                 task.cancel()
             await asyncio.gather(running, idle, return_exceptions=True)
             self._event = replace(self._event, kind="ended", sent=flow.sent, received=flow.received)
+            self._event = replace(self._event, secrets=tuple(sorted(flow.secrets)))
             self._tell(allowed=True, reason=why)
 
     def _denied(self, refusal: Refused) -> None:
@@ -266,23 +298,3 @@ class _Visit:
     def _tell(self, *, allowed: bool, reason: str = "") -> None:
         self._event = replace(self._event, at=datetime.now(UTC), allowed=allowed, reason=reason)
         self._door.tell(self._event)
-
-    async def _refuse(self, refusal: Refused) -> None:
-        """Say no in every place where a client may look: status line, header and body."""
-        text = str(refusal)
-        # A status line and a header take no other characters.
-        line = "".join(mark if " " <= mark <= "~" else "?" for mark in text)[:200]
-        body = f"{text}\n".encode()
-        headers = [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Connection", "close"),
-            ("X-Hibernaut-Egress", line),
-        ]
-        status = refusal.status
-        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            return
-        head = h11.Response(status_code=int(status), reason=line.encode("ascii"), headers=headers)
-        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
-            self._writer.write(self._http.send(event) or b"")
-        await self._writer.drain()

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import h11
 
 from activities.egress.policy import Refused, Way
+from activities.egress.tls import Sink, Source
 from activities.egress.traffic import PIECE, Exhausted, Flow
 from hibernaut.models.network import as_host
 
@@ -51,7 +52,7 @@ def target(request: h11.Request) -> tuple[str, int, bytes]:
     if parts.scheme != "http" or host is None or "@" in parts.netloc:
         raise Refused("this is a proxy for http://host/path and CONNECT host:port", status=HTTPStatus.BAD_REQUEST)
     for name, value in request.headers:
-        if name == b"host" and _authority(value) != (host, port):
+        if name == b"host" and authority(value, HTTP_PORT) != (host, port):
             said = value.decode("latin-1")[:80]
             raise Refused(
                 f"blocked by policy: the Host header {said!r} is not the host {host} of the request's address",
@@ -62,10 +63,11 @@ def target(request: h11.Request) -> tuple[str, int, bytes]:
     return host, port, path.encode("ascii")
 
 
-def _authority(value: bytes) -> tuple[str | None, int] | None:
+def authority(value: bytes, default: int) -> tuple[str | None, int] | None:
+    """Host and port of a Host header; None when it has none."""
     try:
         parts = urlsplit(f"//{value.decode('ascii')}")
-        return as_host(parts.hostname or ""), parts.port or HTTP_PORT
+        return as_host(parts.hostname or ""), parts.port or default
     except ValueError:
         return None
 
@@ -73,12 +75,10 @@ def _authority(value: bytes) -> tuple[str | None, int] | None:
 class Exchange:
     """One request and its answer, between a client and the host it was allowed for."""
 
-    def __init__(
-        self,
-        client: tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection],
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        flow: Flow,
-    ) -> None:
+    default_port = HTTP_PORT
+    """The one that a Host header leaves out."""
+
+    def __init__(self, client: tuple[Source, Sink, h11.Connection], server: tuple[Source, Sink], flow: Flow) -> None:
         """Use these streams; the client's connection has just given its request."""
         self._client = client
         self._server = (*server, h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD))
@@ -94,10 +94,7 @@ class Exchange:
             OSError: A side broke.
             h11.ProtocolError: A side does not speak HTTP.
         """
-        host = f"[{way.host}]" if ":" in way.host else way.host
-        host = host if way.port == HTTP_PORT else f"{host}:{way.port}"
-        headers = [(b"Host", host.encode("ascii")), *_passed(request.headers), (b"Connection", b"close")]
-        await self._send(h11.Request(method=request.method, target=path, headers=headers))
+        await self._send(self._anew(request, way, path))
         asking = asyncio.create_task(self._ask())
         try:
             await self._answer(asking)
@@ -105,8 +102,24 @@ class Exchange:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
+    def _anew(self, request: h11.Request, way: Way, path: bytes) -> h11.Request:
+        """The request as it is sent on."""
+        host = f"[{way.host}]" if ":" in way.host else way.host
+        host = host if way.port == self.default_port else f"{host}:{way.port}"
+        headers = [(b"Host", host.encode("ascii")), *_passed(request.headers), (b"Connection", b"close")]
+        return h11.Request(method=request.method, target=path, headers=headers)
+
     async def _ask(self) -> None:
         """The request's body."""
+        while True:
+            event = await self._next()
+            for one in self._asked(event):
+                await self._send(one)
+            if isinstance(event, h11.EndOfMessage):
+                return
+
+    async def _next(self) -> h11.Data | h11.EndOfMessage:
+        """What comes next of the request's body."""
         reader, writer, connection = self._client
         while True:
             if connection.they_are_waiting_for_100_continue:
@@ -115,13 +128,23 @@ class Exchange:
             event = connection.next_event()
             if event is h11.NEED_DATA:
                 connection.receive_data(await reader.read(PIECE))
-            elif isinstance(event, h11.Data):
-                await self._send(event)
-            elif isinstance(event, h11.EndOfMessage):
-                await self._send(h11.EndOfMessage())
-                return
+            elif isinstance(event, h11.Data | h11.EndOfMessage):
+                return event
             else:
                 raise ConnectionAbortedError
+
+    def _asked(self, event: h11.Data | h11.EndOfMessage) -> Iterable[h11.Event]:
+        """What is sent on for a part of the request's body."""
+        return (event if isinstance(event, h11.Data) else h11.EndOfMessage(),)
+
+    def _answered(self, event: h11.Data | h11.EndOfMessage) -> Iterable[h11.Event]:
+        """What is handed back for a part of the answer's body."""
+        return (event if isinstance(event, h11.Data) else h11.EndOfMessage(),)
+
+    def _answer_head(self, response: h11.Response) -> h11.Response:
+        """The head of the answer as it is handed back."""
+        headers = [*_passed(response.headers), (b"Connection", b"close")]
+        return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
 
     async def _send(self, event: h11.Event) -> None:
         _, writer, connection = self._server
@@ -138,18 +161,18 @@ class Exchange:
             if event is h11.NEED_DATA:
                 connection.receive_data(await self._read(reader, asking))
             elif isinstance(event, h11.Response):
+                head = self._answer_head(event)
                 self.answered = True
-                headers = [*_passed(event.headers), (b"Connection", b"close")]
-                await self._give(h11.Response(status_code=event.status_code, reason=event.reason, headers=headers))
-            elif isinstance(event, h11.Data):
-                await self._give(event)
-            elif isinstance(event, h11.EndOfMessage):
-                await self._give(h11.EndOfMessage())
-                return
+                await self._give(head)
+            elif isinstance(event, h11.Data | h11.EndOfMessage):
+                for one in self._answered(event):
+                    await self._give(one)
+                if isinstance(event, h11.EndOfMessage):
+                    return
             elif not isinstance(event, h11.InformationalResponse):
                 raise ConnectionAbortedError
 
-    async def _read(self, reader: asyncio.StreamReader, asking: asyncio.Task[None]) -> bytes:
+    async def _read(self, reader: Source, asking: asyncio.Task[None]) -> bytes:
         """The next bytes of the answer; what ails the request ends the wait for it."""
         reading = asyncio.ensure_future(reader.read(PIECE))
         try:

@@ -56,6 +56,8 @@ class Flow:
         """Bytes from the sandbox."""
         self.received = 0
         """Bytes to the sandbox."""
+        self.secrets: set[str] = set()
+        """Names of the secrets whose values were put in."""
         self._moved = asyncio.get_running_loop().time()
 
     def out(self, size: int) -> None:

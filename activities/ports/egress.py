@@ -1,11 +1,12 @@
 """The egress ports: who opens a way out for a sandbox, who resolves names, and who is told what was decided."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from hibernaut.models import Network
+from activities.ports.sandbox import CommandEnd, Sink
+from hibernaut.models import Network, SecretSpec
 from hibernaut.models.network_change import NetworkReport
 
 PROXY_PORT = 3128
@@ -55,6 +56,8 @@ class EgressEvent:
     sent: int = 0
     """Bytes that the sandbox sent through it; of an `ended`."""
     received: int = 0
+    secrets: tuple[str, ...] = ()
+    """Names of the secrets whose values took the place of placeholders; of an `ended`, all of them."""
 
 
 EgressSink = Callable[[EgressEvent], None]
@@ -64,23 +67,51 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host name; OSError when it has none."""
 
 
+class Unseen(Protocol):
+    """Makes the values of one sandbox's secrets unseen."""
+
+    def error(self, error: BaseException) -> None:
+        """In the texts of an error, in place."""
+        ...
+
+    def output(self, sink: Sink) -> "UnseenOutput":
+        """In the output of one command, which is handed on to a sink."""
+        ...
+
+
+class UnseenOutput(Protocol):
+    """The output of one command, on its way."""
+
+    async def feed(self, stream: str, data: bytes) -> None:
+        """Take the next bytes of a stream."""
+        ...
+
+    async def ended(self, end: CommandEnd) -> CommandEnd:
+        """Hand on what was held back; the end as it is told."""
+        ...
+
+
 class Egress(Protocol):
     """Opens and closes the ways out of one host's sandboxes. All methods block; call them in threads."""
 
-    def check(self, runtime: str) -> None:
-        """Whether sandboxes of this runtime can have a way out here.
+    def check(self, runtime: str, secrets: Iterable[str] = (), agent_id: str | None = None) -> None:
+        """Whether sandboxes of this runtime can have a way out here, and one agent, or any, these secrets.
 
         Raises:
             SandboxRefused: They cannot; says what is missing.
         """
         ...
 
-    def admit(self, tenant: Tenant, network: Network, number: int = 0) -> None:
+    def admit(
+        self, tenant: Tenant, network: Network, number: int = 0, secrets: Mapping[str, SecretSpec] | None = None
+    ) -> None:
         """Open the way out of a container, or change the rules of one that is open.
 
         `number` counts changes: rules of a lower one than the container has are late, and change nothing.
+        The secrets are those of its start when None.
 
         Raises:
+            SandboxRefused: A secret has no value here.
             SandboxUnavailable: The proxy does not answer.
             SandboxLost: The container does not run.
         """
@@ -100,4 +131,12 @@ class Egress(Protocol):
 
     def report(self, sandbox_id: str, mark: str) -> NetworkReport:
         """What was decided since the report that gave this mark; nothing when nobody knows."""
+        ...
+
+    def redaction(self, sandbox_id: str) -> Unseen | None:
+        """What makes the values of a sandbox's secrets unseen; None when it has none.
+
+        Raises:
+            SandboxUnavailable: The values cannot be read.
+        """
         ...

@@ -20,6 +20,7 @@ from hibernaut.models.people import (
     Waiting,
     WaitKind,
 )
+from hibernaut.models.secrets import SecretSpec
 from hibernaut.models.snapshots import (
     ChangeKind,
     SnapshotChange,
@@ -81,6 +82,7 @@ __all__ = [
     "ReplayedCommand",
     "RespondRequest",
     "SandboxSpec",
+    "SecretSpec",
     "SendRequest",
     "SnapshotChange",
     "SnapshotDetail",

@@ -13,6 +13,7 @@ from hibernaut.models.isolation import IsolationSpec
 from hibernaut.models.mcp import MAX_SERVERS, McpSpec, fault_of
 from hibernaut.models.network import Network
 from hibernaut.models.people import OFFERED, ApprovalSpec, ToolName
+from hibernaut.models.secrets import SecretSpec, fault_of_hosts, fault_of_names
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
@@ -96,6 +97,8 @@ class SandboxSpec(Model):
     user: str | None = None
     """User (`name`, `uid` or `uid:gid`) that runs the commands; the image's own by default."""
     network: Network = Network()
+    secrets: dict[str, SecretSpec] = Field(default_factory=dict)
+    """Secrets by the name of the variable in the sandbox, which holds a placeholder; their values are the worker's."""
     isolation: IsolationSpec = IsolationSpec()
     """What its processes may ask of the kernel."""
     snapshots: SnapshotSpec = SnapshotSpec()
@@ -122,6 +125,13 @@ class SandboxSpec(Model):
             if "\0" in text:
                 msg = f"the value of {name} holds a NUL byte, which no environment can carry"
                 raise ValueError(msg)
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets(cls, value: dict[str, SecretSpec], info: ValidationInfo) -> dict[str, SecretSpec]:
+        if fault := fault_of_names(value, info.data.get("env", {})):
+            raise ValueError(fault)
         return value
 
 
@@ -170,6 +180,15 @@ class AgentSpec(Model):
     """MCP servers of the worker whose tools the model is offered, under names such as `github__get_issue`."""
     approval: ApprovalSpec = ApprovalSpec()
     """Which of the model's calls wait for a person's consent; none by default."""
+
+    @field_validator("sandbox")
+    @classmethod
+    def _secrets(cls, value: SandboxSpec) -> SandboxSpec:
+        # Here alone: rules that change while the agent lives make no spec unreadable.
+        if fault := fault_of_hosts(value.secrets, value.network):
+            msg = f"secrets: {fault}"
+            raise ValueError(msg)
+        return value
 
     @field_validator("functions")
     @classmethod

@@ -20,6 +20,7 @@ from activities.adapters.docker_sandboxes import DockerSandboxes
 from activities.adapters.egress_desk import EgressDesk
 from activities.adapters.egress_sandboxes import EgressSandboxes
 from activities.ports.sandbox import CommandEnd, CommandRequest, SandboxIdentity
+from activities.ports.secrets import SecretSource
 from hibernaut.models import SandboxSpec
 from workers.egress.folder import egress_folder
 from workers.egress.keep import desk
@@ -29,7 +30,14 @@ from workers.settings import HostSettings
 class EgressHost:
     """What a worker has on a host, and what a test wants to know of it."""
 
-    def __init__(self, home: Path, daemon: Daemon | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        daemon: Daemon | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: SecretSource | None = None,
+    ) -> None:
+        self.secrets = secrets
         self.settings = HostSettings.load(
             {
                 "HIBERNAUT_HOME": str(home),
@@ -47,7 +55,7 @@ class EgressHost:
 
     def restart_worker(self) -> None:
         """What a new worker process would have: nothing of what the one before knew."""
-        self.desk = desk(self.settings, self.daemon)
+        self.desk = desk(self.settings, self.daemon, self.secrets)
         labels = {LABEL_HOST: self.settings.host_id, LABEL_NAMESPACE: "namespace"}
         self.boxes = EgressSandboxes(DockerSandboxes(self.daemon, labels), self.desk)
         self._boxes.append(self.boxes)
@@ -122,9 +130,14 @@ class Guest:
 
 
 @asynccontextmanager
-async def egress_host(home: Path, daemon: Daemon | None = None) -> AsyncGenerator[EgressHost]:
+async def egress_host(
+    home: Path,
+    daemon: Daemon | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: SecretSource | None = None,
+) -> AsyncGenerator[EgressHost]:
     """Run one; its containers and its proxy end with the block."""
-    host = EgressHost(home, daemon)
+    host = EgressHost(home, daemon, env, secrets)
     try:
         yield host
     finally:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
+import gzip
 import hashlib
 import ipaddress
+import json
 import socket
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 from cryptography import x509
@@ -29,6 +33,15 @@ ADDRESS = "127.0.0.2"
 
 
 @dataclass
+class Heard:
+    """A request, whole."""
+
+    headers: dict[str, str]
+    query: str
+    body: bytes
+
+
+@dataclass
 class FarHosts:
     """Where they are, and what they were asked."""
 
@@ -38,6 +51,8 @@ class FarHosts:
     """PEM."""
     asked: list[str] = field(default_factory=list[str])
     """`METHOD HOST PATH` of every request, in order."""
+    heard: list[Heard] = field(default_factory=list["Heard"])
+    """What came to `/echo`, in order."""
 
 
 @asynccontextmanager
@@ -69,8 +84,46 @@ def _app(hosts: FarHosts) -> Starlette:
 
         return StreamingResponse(pieces(), media_type="application/octet-stream")
 
+    async def echo(request: Request) -> Response:
+        """Tell it all back, in a shape of the sandbox's choice; of other shapes than `all`, the header X-Key alone."""
+        heard = Heard(dict(request.headers), request.url.query, await request.body())
+        hosts.heard.append(heard)
+        key = heard.headers.get("x-key", "").encode()
+        shape = request.path_params["shape"]
+        said = {
+            "all": json.dumps({**heard.headers, "query": heard.query, "body": heard.body.decode("latin-1")}).encode(),
+            "raw": key,
+            "pieces": b"before " + key + b" after",
+            "header": b"",
+            "base64": base64.b64encode(b"user:" + key),
+            "urlsafe": base64.urlsafe_b64encode(b"u:" + key + b":v").rstrip(b"="),
+            "hex": key.hex().encode(),
+            "percent": quote(key, safe="").encode(),
+            "json": json.dumps(key.decode()).encode(),
+            "gzip": gzip.compress(b"packed: " + key),
+            "reversed": key[::-1],
+            "br": b"not looked at",
+        }[shape]
+        headers = {"X-Echo": key.decode()} if shape == "header" else {}
+        if shape in {"gzip", "br"}:
+            headers["Content-Encoding"] = shape
+        if shape != "pieces":
+            return Response(said, headers=headers, media_type="text/plain")
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            for at in range(len(said)):
+                yield said[at : at + 1]
+                await asyncio.sleep(0)
+
+        return StreamingResponse(pieces(), media_type="text/plain")
+
     methods = ["GET", "POST", "PUT", "HEAD"]
-    return Starlette(routes=[Route("/much/{size:int}", much), Route("/{path:path}", answer, methods=methods)])
+    routes = [
+        Route("/much/{size:int}", much),
+        Route("/echo/{shape}", echo, methods=methods),
+        Route("/{path:path}", answer, methods=methods),
+    ]
+    return Starlette(routes=routes)
 
 
 class _Server(uvicorn.Server):

@@ -179,14 +179,15 @@ def client_settings(home: Path, ports: Ports, secret: Secrets) -> dict[str, str]
 
 
 KEYS = ("HIBERNAUT_SNAPSHOT_KEYS", "HIBERNAUT_PAYLOAD_KEYS")
+SECRET_PREFIX = "HIBERNAUT_SECRET_"  # noqa: S105  # of names
 _PLAIN = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _PLAIN_PREFIXES = ("DOCKER_", "HIBERNAUT_", "LC_", "PYTHON", "SSL_CERT_")
 
 
 def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child that calls no model inherits: nothing that could be a provider's key, nor the keys that seal."""
+    """What a child that calls no model inherits: no provider's key, none of those that seal, no value of a secret."""
     plain = {name: value for name, value in environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
-    return {name: value for name, value in plain.items() if name not in KEYS}
+    return {name: value for name, value in plain.items() if name not in KEYS and not name.startswith(SECRET_PREFIX)}
 
 
 def gateway_environment(environ: Mapping[str, str]) -> dict[str, str]:

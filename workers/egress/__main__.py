@@ -1,6 +1,7 @@
 """`python -m workers.egress`: the egress proxy of this host, until SIGINT, SIGTERM, or nothing is left to serve."""
 
 import asyncio
+import ctypes
 import fcntl
 import logging
 import os
@@ -17,12 +18,13 @@ from activities.adapters import egress_wire as wire
 from activities.egress.journal import EgressLog
 from hibernaut.errors import HibernautError
 from workers.egress.folder import egress_folder, release
-from workers.egress.serve import Doorkeeper
+from workers.egress.serve import Doorkeeper, upstream_trust
 from workers.settings import HostSettings
 
 NOBODY = 65_534
 RESOLVERS = 64
 """Threads that wait for the resolver."""
+_PR_SET_DUMPABLE = 4
 WAIT_S = 10.0
 """Seconds to wait for the end of the proxy before."""
 
@@ -46,9 +48,14 @@ def main() -> int:
         # Loads what names are encoded with: once rights are given up its file may be out of reach.
         "localhost".encode("idna")
         sink = EgressLog(kept)
+        try:
+            upstream = upstream_trust(settings.egress_ca_file)
+        except OSError as error:
+            print(f"HIBERNAUT_EGRESS_CA_FILE cannot be used: {error}", file=sys.stderr)  # noqa: T201  # as above
+            return 1
         _give_up_rights(kept)
         logging.getLogger("workers.egress").info("the egress proxy of host %s serves", settings.host_id)
-        asyncio.run(_serve(Doorkeeper(sink, keeper_release, settings.egress_reachable), control))
+        asyncio.run(_serve(Doorkeeper(sink, keeper_release, settings.egress_reachable, upstream), control))
     return 0
 
 
@@ -65,9 +72,12 @@ async def _serve(keeper: Doorkeeper, control: socket.socket) -> None:
 
 def _give_up_rights(kept: Path) -> None:
     """Be nobody, with the folder of the log and as many open files as the machine lets a process have."""
+    # It is to hold values of secrets: what dies leaves nothing of its memory.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if os.geteuid() != 0:
+        _be_unreadable()
         return
     for path in (kept, *kept.iterdir()):
         # The folder is nobody's already: what a link there leads to stays whose it is.
@@ -75,6 +85,13 @@ def _give_up_rights(kept: Path) -> None:
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
+    _be_unreadable()
+
+
+def _be_unreadable() -> None:
+    """Let no other process of the same user read this one's memory."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_DUMPABLE")
 
 
 def _taken(lock: IO[str]) -> bool:

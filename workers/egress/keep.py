@@ -9,6 +9,7 @@ from activities.adapters.docker_client import Daemon
 from activities.adapters.egress_desk import EgressDesk
 from activities.beside import beside
 from activities.errors import SandboxError
+from activities.ports.secrets import SecretSource
 from workers import detached
 from workers.egress.folder import egress_folder, release
 from workers.settings import HostSettings
@@ -19,19 +20,20 @@ INTERVAL_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-def desk(settings: HostSettings, daemon: Daemon) -> EgressDesk:
-    """What opens and closes the ways out on this host."""
-    return EgressDesk(egress_folder(settings), daemon, lambda: launch(settings), release(settings))
+def desk(settings: HostSettings, daemon: Daemon, secrets: SecretSource | None = None) -> EgressDesk:
+    """What opens and closes the ways out on this host, with the values of secrets."""
+    return EgressDesk(egress_folder(settings), daemon, lambda: launch(settings), release(settings), secrets)
 
 
 def launch(settings: HostSettings) -> None:
     """Start a proxy that belongs to nobody; it ends at once when there is one."""
-    reachable = ",".join(map(str, settings.egress_reachable))
+    extra = {"HIBERNAUT_EGRESS_REACHABLE": ",".join(map(str, settings.egress_reachable))}
+    extra["HIBERNAUT_EGRESS_CA_FILE"] = str(settings.egress_ca_file.absolute()) if settings.egress_ca_file else ""
     process = detached.start(
         settings,
         egress_folder(settings) / "proxy.log",
         "workers.egress",
-        extra={"HIBERNAUT_EGRESS_REACHABLE": reachable} if reachable else {},
+        extra={name: value for name, value in extra.items() if value},
     )
     _log.info("started an egress proxy, pid %d", process.pid)
 

@@ -5,14 +5,18 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from activities.adapters import egress_wire as wire
 from activities.egress.addresses import Net
+from activities.egress.authority import Authority
 from activities.egress.door import Door
 from activities.egress.policy import Policy
-from activities.ports.egress import EgressSink
+from activities.egress.vault import Vault
+from activities.ports.egress import EgressSink, Tenant
 from hibernaut.models import Network
 
 IDLE_S = 60.0
@@ -20,6 +24,15 @@ IDLE_S = 60.0
 DESCRIPTORS = 2
 
 log = logging.getLogger("workers.egress")
+
+
+def upstream_trust(more: Path | None = None) -> ssl.SSLContext:
+    """How hosts of secrets are verified: by the machine's own trust, and perhaps by more certificates in a file."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if more is not None:
+        context.load_verify_locations(more)
+    return context
 
 
 @dataclass(slots=True)
@@ -34,8 +47,12 @@ class _Served:
 class Doorkeeper:
     """Has the doors of all sandboxes of a host."""
 
-    def __init__(self, sink: EgressSink, release: str, reachable: Iterable[Net]) -> None:
-        """Have none yet."""
+    def __init__(
+        self, sink: EgressSink, release: str, reachable: Iterable[Net], upstream: ssl.SSLContext | None = None
+    ) -> None:
+        """Have none yet; `upstream` is how hosts of secrets are verified, by the machine's own trust by default."""
+        self._upstream = upstream or upstream_trust()
+        self._authorities: dict[str, Authority] = {}
         self._sink = sink
         self._release = release
         self._reachable = tuple(reachable)
@@ -105,7 +122,12 @@ class Doorkeeper:
                         served.number = request.number
                         served.door.change(Policy(request.network, self._reachable))
                         _tell_rules(served.door, request.network)
+                case "authority":
+                    made = self._authorities.get(request.sandbox_id) or Authority()
+                    self._authorities[request.sandbox_id] = made
+                    return wire.Reply(authority=made.pem)
                 case "close":
+                    self._authorities.pop(request.sandbox_id, None)
                     await self._close(request.sandbox_id)
                 case "blocked" if served is not None:
                     return wire.Reply(blocked=served.door.blocked(request.since))
@@ -132,12 +154,19 @@ class Doorkeeper:
         await self._close(tenant.sandbox_id)
         listener, process = socket.socket(fileno=held.pop(0)), held.pop(0)
         policy = Policy(network, self._reachable)
-        door = Door(tenant, policy, self._sink, max_bytes=network.max_bytes)
+        door = Door(tenant, policy, self._sink, max_bytes=network.max_bytes, vault=self._vault(request, tenant))
         await door.open(listener)
         self._served[tenant.sandbox_id] = _Served(door, request.started_at, process, request.number)
         asyncio.get_running_loop().add_reader(process, self._gone, tenant.sandbox_id)
         _tell_rules(door, network)
         return wire.Reply(release=self._release)
+
+    def _vault(self, request: wire.Request, tenant: Tenant) -> Vault | None:
+        authority = self._authorities.get(tenant.sandbox_id)
+        if not request.secrets or authority is None:
+            return None
+        log.info("%s has secrets: %s", tenant.sandbox_id[:12], ", ".join(one.name for one in request.secrets))
+        return Vault(request.secrets, authority, self._upstream)
 
     def _gone(self, sandbox_id: str) -> None:
         """The container's first process has ended."""

@@ -1,0 +1,104 @@
+"""What the worker does for the secrets of sandboxes: hands their values to the proxy, and makes them unseen."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import chain
+
+from activities.adapters.secret_values import SecretValues
+from activities.egress.forms import hidden
+from activities.egress.replacing import Replacer, Texts
+from activities.errors import SandboxRefused
+from activities.ports.egress import Tenant
+from activities.ports.sandbox import CommandEnd, Sink
+from activities.ports.secrets import Grant, SecretSource
+from hibernaut.models import SecretSpec
+from hibernaut.models.secrets import placeholder
+
+
+class EgressSecrets:
+    """The secrets of one host's sandboxes; for threads."""
+
+    def __init__(self, source: SecretSource | None = None) -> None:
+        """Take values from this source."""
+        self.source: SecretSource = source or SecretValues()
+        self._given: dict[str, dict[str, str]] = {}
+
+    def grants(self, tenant: Tenant, secrets: Mapping[str, SecretSpec]) -> tuple[Grant, ...]:
+        """What the proxy needs for a sandbox.
+
+        Raises:
+            SandboxRefused: A value is not to be had.
+            SandboxUnavailable: Values cannot be read.
+        """
+        values = self.source.values(secrets, tenant.agent_id)
+        self._given[tenant.sandbox_id] = values
+        uid = tenant.agent_uid
+        return tuple(Grant(name, placeholder(uid, name), values[name], spec) for name, spec in secrets.items())
+
+    def forget(self, sandbox_id: str) -> None:
+        """A sandbox is gone."""
+        self._given.pop(sandbox_id, None)
+
+    def redaction(self, sandbox_id: str, names: Mapping[str, SecretSpec]) -> "Redaction":
+        """Makes the values of a sandbox unseen: those the proxy was given, and those of now.
+
+        Raises:
+            SandboxUnavailable: Values cannot be read.
+        """
+        given = self._given.get(sandbox_id, {})
+        try:
+            now = self.source.values(names)
+        except SandboxRefused:
+            # Whoever took a value away has not made it public.
+            now = {name: value for name, value in self.source.known().items() if name in names}
+        return Redaction(chain(given.items(), now.items()))
+
+
+class Redaction:
+    """Puts `[secret NAME]` where a value stands, in whatever form."""
+
+    def __init__(self, values: "chain[tuple[str, str]] | tuple[tuple[str, str], ...]") -> None:
+        """Of these names and values."""
+        self._texts: Texts = hidden({value: f"[secret {name}]" for name, value in values})
+
+    def text(self, text: str) -> str:
+        """A text without values."""
+        return self._texts.whole(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+    def error(self, error: BaseException) -> None:
+        """The texts of an error without values, in place."""
+        error.args = tuple(self.text(one) if isinstance(one, str) else one for one in error.args)
+
+    def output(self, sink: Sink) -> "Output":
+        """A sink before another one."""
+        return Output(self, self._texts, sink)
+
+
+class Output:
+    """The output of one command on its way to what is kept of it."""
+
+    def __init__(self, redaction: Redaction, texts: Texts, sink: Sink) -> None:
+        self._redaction = redaction
+        self._new: Callable[[], Replacer] = lambda: Replacer(texts)
+        self._sink = sink
+        self._streams: dict[str, Replacer] = {}
+        self._longer: dict[str, int] = {}
+
+    async def feed(self, stream: str, data: bytes, *, last: bool = False) -> None:
+        """Take the next bytes of a stream."""
+        said = self._streams.setdefault(stream, self._new()).feed(data, last=last)
+        self._longer[stream] = self._longer.get(stream, 0) + len(said) - len(data)
+        if said and (slow := self._sink(stream, said)) is not None:
+            await slow
+
+    async def ended(self, end: CommandEnd) -> CommandEnd:
+        """The command's end, told of the streams as they were handed on."""
+        for stream in list(self._streams):
+            await self.feed(stream, b"", last=True)
+        return replace(
+            end,
+            stdout_bytes=end.stdout_bytes + self._longer.get("stdout", 0),
+            stderr_bytes=end.stderr_bytes + self._longer.get("stderr", 0),
+            background=tuple(map(self._redaction.text, end.background)),
+            detail=self._redaction.text(end.detail),
+        )

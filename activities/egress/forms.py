@@ -1,0 +1,79 @@
+"""How a value looks in other clothes: what is looked for, and how it is written where it goes."""
+
+import base64
+import html
+import json
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from activities.egress.replacing import Texts
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def forms(value: str) -> set[bytes]:
+    """A value as it is, and in the encodings that programs put it into."""
+    raw = value.encode()
+    found = {raw, raw.hex().encode(), raw.hex().upper().encode(), *_escaped(value)}
+    for text in _base64(raw):
+        # In an address it is escaped once more.
+        found |= {text, text.translate(_URL_SAFE), quote(text, safe="").encode()}
+    return found
+
+
+def _escaped(value: str) -> set[bytes]:
+    quoted = json.dumps(value)[1:-1]
+    every = "".join(f"%{byte:02X}" for byte in value.encode())
+    texts = {
+        quoted,
+        quoted.replace("/", "\\/"),
+        json.dumps(quoted)[1:-1],
+        html.escape(value),
+        html.escape(value, quote=False),
+        every,
+        every.lower(),
+    }
+    for safe in ("", "/", ":", "/:", "!$&'()*+,;=:@/?"):
+        percent = quote(value, safe=safe)
+        texts |= {percent, percent.replace("%20", "+"), "%".join(_lowered(percent))}
+    return {text.encode() for text in texts}
+
+
+def _lowered(percent: str) -> list[str]:
+    first, *rest = percent.split("%")
+    return [first, *(part[:2].lower() + part[2:] for part in rest)]
+
+
+def _base64(raw: bytes) -> set[bytes]:
+    """Alone, and within something longer: what of its letters does not depend on what stands beside it."""
+    alone = base64.b64encode(raw)
+    found = {alone, alone.rstrip(b"=")}
+    for before in range(3):
+        bits = 8 * (before + len(raw))
+        encoded = base64.b64encode(b"\0" * before + raw)
+        found.add(encoded[-(-8 * before // 6) : bits // 6])
+    return found
+
+
+def hidden(values: Mapping[str, str]) -> Texts:
+    """Every form of values, replaced by what each stands for.
+
+    Args:
+        values: A replacement for each value.
+    """
+    return Texts({form: text.encode() for value, text in values.items() for form in forms(value)})
+
+
+def in_address(value: str) -> bytes:
+    """As it stands in the path or the query of a request."""
+    return quote(value, safe=":").encode()
+
+
+def in_body(value: str, content_type: bytes) -> bytes:
+    """As it stands within a body of this type."""
+    kind = content_type.split(b";")[0].strip().lower()
+    if kind == b"application/x-www-form-urlencoded":
+        return quote(value, safe="").encode()
+    if kind.endswith((b"/json", b"+json", b"/x-ndjson", b"/json-seq")):
+        return json.dumps(value)[1:-1].encode()
+    return value.encode()
