@@ -15,7 +15,7 @@ MAX_BYTES = 1_000_000
 _MAPPING = TypeAdapter(dict[str, Any])
 
 
-def load_spec(path: Path | None, overrides: Mapping[str, str | list[str] | None] | None = None) -> AgentSpec:
+def load_spec(path: Path | None, overrides: Mapping[str, object] | None = None) -> AgentSpec:
     """Read a spec file and lay overrides over it.
 
     Args:
@@ -61,7 +61,7 @@ def _mapping(data: object, source: str) -> dict[str, Any]:
         raise
 
 
-def _lay(data: dict[str, Any], path: list[str], value: str | list[str], source: str) -> None:
+def _lay(data: dict[str, Any], path: list[str], value: object, source: str) -> None:
     *outer, last = path
     for name in outer:
         try:

@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import workflows
+from activities.adapters.secret_values import SecretValues
 from activities.errors import HibernautActivityError
 from hibernaut.errors import HibernautError
 from workers.memory import give_back_what_is_freed
 from workers.settings import CHECKOUT, Settings
+from workers.unseen import Unseen
 from workers.watchdog.spawn import guarded
 from workers.worker import connect, running
 
@@ -48,6 +50,8 @@ def main() -> int:
     """Run; 0 after a signal, 1 when it cannot start, with the reason as a sentence."""
     give_back_what_is_freed()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Unseen(SecretValues.of(os.environ)))
     here = Path(str(workflows.__file__)).resolve()
     if here.parents[1] != CHECKOUT:
         print(  # noqa: T201  # said to whoever started it

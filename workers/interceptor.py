@@ -1,10 +1,11 @@
 """Errors of activities as Temporal failures: one place decides what is retried."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.errors import HibernautActivityError, ModelUnavailable
@@ -13,25 +14,41 @@ from activities.errors import HibernautActivityError, ModelUnavailable
 class ErrorInterceptor(Interceptor):
     """Turns `HibernautActivityError` into `ApplicationError` with its code and retryability."""
 
+    def __init__(self, unseen: Callable[[str], str] = str) -> None:
+        """Let every text of a failure go through this, which makes values of secrets unseen."""
+        self._unseen = unseen
+
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002  # Temporal's name
         """See Temporal."""
-        return _Inbound(super().intercept_activity(next))
+        return _Inbound(super().intercept_activity(next), self._unseen)
 
 
 class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, unseen: Callable[[str], str]) -> None:  # noqa: A002  # the same
+        super().__init__(next)
+        self._unseen = unseen
+
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401  # Temporal's
         try:
             return await super().execute_activity(input)
         except HibernautActivityError as error:
-            activity.logger.warning("%s: %s", error.code, error)
+            activity.logger.warning("%s: %s", error.code, self._unseen(str(error)))
             # The sentence is enough for the history; the trace is in the log.
-            raise as_failure(error) from None
+            raise as_failure(error, self._unseen) from None
+        except FailureError:
+            raise
+        except Exception as error:
+            text = str(error)
+            if (said := self._unseen(text)) == text:
+                raise
+            # With its trace it would be recorded as it is.
+            raise ApplicationError(said, type=type(error).__name__) from None
 
 
-def as_failure(error: HibernautActivityError) -> ApplicationError:
+def as_failure(error: HibernautActivityError, unseen: Callable[[str], str] = str) -> ApplicationError:
     """The failure Temporal records: type is the code, and a rate limit's own delay is honoured."""
     wait = error.retry_after if isinstance(error, ModelUnavailable) else None
     delay = timedelta(seconds=wait) if wait is not None else None
     return ApplicationError(
-        str(error), *error.details, type=error.code, non_retryable=not error.retryable, next_retry_delay=delay
+        unseen(str(error)), *error.details, type=error.code, non_retryable=not error.retryable, next_retry_delay=delay
     )

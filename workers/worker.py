@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.adapters.egress_sandboxes import EgressSandboxes
+from activities.adapters.egress_secrets import unseen
 from activities.adapters.secret_values import SecretValues
 from activities.artifacts import ArtifactActivities
 from activities.children import ChildActivities
@@ -132,7 +133,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         children = ChildActivities(AgentClient.over(client))
         kept_images = ImageUpkeepActivities(store, settings.sealer)
         common: dict[str, Any] = {
-            "interceptors": [ErrorInterceptor()],
+            "interceptors": [ErrorInterceptor(unseen(secrets))],
             "max_heartbeat_throttle_interval": HEARTBEAT,
             "default_heartbeat_throttle_interval": HEARTBEAT,
             "graceful_shutdown_timeout": GRACE,

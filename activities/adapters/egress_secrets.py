@@ -1,6 +1,6 @@
 """What the worker does for the secrets of sandboxes: hands their values to the proxy, and makes them unseen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -54,10 +54,15 @@ class EgressSecrets:
         return Redaction(chain(given.items(), now.items()))
 
 
+def unseen(source: SecretSource) -> Callable[[str], str]:
+    """Makes every value that this source knows unseen in a text."""
+    return lambda text: Redaction(source.known().items()).text(text)
+
+
 class Redaction:
     """Puts `[secret NAME]` where a value stands, in whatever form."""
 
-    def __init__(self, values: "chain[tuple[str, str]] | tuple[tuple[str, str], ...]") -> None:
+    def __init__(self, values: Iterable[tuple[str, str]]) -> None:
         """Of these names and values."""
         self._texts: Texts = hidden({value: f"[secret {name}]" for name, value in values})
 

@@ -22,6 +22,7 @@ from hibernaut.cli.options import (
     Provider,
     Runtime,
     Seconds,
+    Secret,
     Spec,
     Text,
     build_spec,
@@ -68,6 +69,7 @@ def run(  # noqa: PLR0913  # a command's options are its parameters
     runtime: Runtime = None,
     network: Network = None,
     allow: Allow = None,
+    secret: Secret = None,
     message_id: MessageId = None,
     timeout: Seconds = None,
     events: Events = None,
@@ -84,11 +86,18 @@ def run(  # noqa: PLR0913  # a command's options are its parameters
         except AgentNotFound:
             since = 0
             valid = build_spec(
-                spec, model=model, provider=provider, image=image, runtime=runtime, network=network, allow=allow
+                spec,
+                model=model,
+                provider=provider,
+                image=image,
+                runtime=runtime,
+                network=network,
+                allow=allow,
+                secret=secret,
             )
             agent = await client.start(name, valid)
         else:
-            if spec or provider or image or runtime or network or allow:
+            if spec or provider or image or runtime or network or allow or secret:
                 session.note(f"Agent {name} is there already: its own spec holds.")
         return await converse(agent, message, message_id, timeout, since=since, events=events)
 
@@ -106,11 +115,14 @@ def start(  # noqa: PLR0913  # a command's options are its parameters
     runtime: Runtime = None,
     network: Network = None,
     allow: Allow = None,
+    secret: Secret = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Start an agent and return at once."""
     del output
-    valid = build_spec(spec, model=model, provider=provider, image=image, runtime=runtime, network=network, allow=allow)
+    valid = build_spec(
+        spec, model=model, provider=provider, image=image, runtime=runtime, network=network, allow=allow, secret=secret
+    )
     text = None if message is None else read_text(message)
     message_id = None if text is None else f"m-{uuid.uuid4().hex}"
 

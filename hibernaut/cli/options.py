@@ -37,6 +37,15 @@ Allow = Annotated[
     ),
 ]
 
+Secret = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="NAME=HOST[,HOST]",
+        help="A secret of the worker, and the allowed hosts that its value is sent to; once for each. Overrides.",
+    ),
+]
+
 
 def connected(work: Callable[[AgentClient], Awaitable[T]]) -> T:
     """Connect, do the work, disconnect."""
@@ -57,12 +66,13 @@ def build_spec(
     runtime: str | None,
     network: str | None,
     allow: list[str] | None = None,
+    secret: list[str] | None = None,
 ) -> AgentSpec:
     """The spec of a file with the options over it.
 
     Raises:
         InvalidSpec: with every wrong field.
-        InvalidRequest: neither a file nor a model was given.
+        InvalidRequest: neither a file nor a model was given, or a secret is not NAME=HOST.
     """
     if spec is None and model is None:
         raise InvalidRequest(
@@ -78,8 +88,27 @@ def build_spec(
             "sandbox.runtime": runtime,
             "sandbox.network.mode": network or ("allowlist" if allow else None),
             "sandbox.network.allow": allow or None,
+            "sandbox.secrets": _secrets(secret) if secret else None,
         },
     )
+
+
+def _secrets(given: list[str]) -> dict[str, dict[str, list[str]]]:
+    """From `NAME=HOST,HOST`.
+
+    Raises:
+        InvalidRequest: One is not written like that.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for text in given:
+        name, equals, hosts = text.partition("=")
+        if not name or not equals or not hosts or name in found:
+            raise InvalidRequest(
+                f"--secret {name} is not NAME=HOST[,HOST], or was given twice.",
+                hint="Name a secret and its hosts, as in --secret API_KEY=api.example.com; the value is the worker's.",
+            )
+        found[name] = {"hosts": [host.strip() for host in hosts.split(",")]}
+    return found
 
 
 def read_text(text: str) -> str:
