@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from activities.adapters.docker_client import Daemon
+from activities.adapters.secret_values import SecretValues
 from deploy.setup.gvisor import FLAGS, ensure_gvisor
+from hibernaut.models.secrets import placeholder
 from tests.support.boxes import IMAGE
 from tests.support.dockerd import RuntimeConfig, SecondDockerd
 from tests.support.egress_host import Guest, egress_host
@@ -17,6 +19,7 @@ from tests.support.gvisor import RUNTIME
 
 pytestmark = pytest.mark.slow
 
+VALUE = "value-under-gvisor"
 CONNECTED = tuple("--network=host" if flag == "--network=none" else flag for flag in FLAGS)
 
 
@@ -25,8 +28,15 @@ async def test_an_allowlist_holds_under_gvisor(tmp_path: Path) -> None:
     runtimes = {RUNTIME: RuntimeConfig(str(runsc), CONNECTED)}
     async with far_hosts() as far, SecondDockerd(tmp_path / "d", runtimes=runtimes) as dockerd:
         await dockerd.load(IMAGE)
-        async with egress_host(tmp_path / "h", Daemon(dockerd.host)) as host:
-            guest = await Guest(host, f"{ADDRESS}:{far.http_port}", f"{ADDRESS}:{far.tls_port}", runtime=RUNTIME).wake()
+        (tmp_path / "ca.pem").write_text(far.ca)
+        env = {"HIBERNAUT_EGRESS_CA_FILE": str(tmp_path / "ca.pem")}
+        values = SecretValues(environ={"HIBERNAUT_SECRET_KEY": VALUE})
+        async with egress_host(tmp_path / "h", Daemon(dockerd.host), env, values) as host:
+            allowed = f"{ADDRESS}:{far.http_port}", f"{ADDRESS}:{far.tls_port}"
+            guest = await Guest(host, *allowed, runtime=RUNTIME, secrets={"KEY": {"hosts": [allowed[1]]}}).wake()
+            # Its certificate is trusted, and its placeholder is swapped there and back.
+            _, said = await guest.run(f'curl -sS -H "X-Key: $KEY" https://{ADDRESS}:{far.tls_port}/echo/raw')
+            assert (said, far.heard[0].headers["x-key"]) == (placeholder(guest.uid, "KEY"), VALUE)
             assert "gVisor" in (await guest.run("dmesg"))[1]
             assert await guest.status(f"http://{ADDRESS}:{far.http_port}/") == "200"
             assert await guest.status(f"-k https://{ADDRESS}:{far.tls_port}/") == "200"

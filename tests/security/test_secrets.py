@@ -107,6 +107,15 @@ async def test_a_program_has_a_placeholder_and_the_host_gets_the_value(guest: Gu
     assert told["x-key"] == f"{mark}/{placeholder(guest.uid, 'OTHER_KEY')}"
 
 
+async def test_variables_that_a_parent_has_left_do_not_take_the_place_of_a_forks_own(guest: Guest) -> None:
+    parents = "s/hbn-secret-API_KEY-[0-9a-f]*/hbn-secret-API_KEY-parent/"
+    await guest.run("export MINE=kept OTHER_KEY=chosen")
+    _, said = await guest.run(f'sed -i "{parents}" /var/lib/hibernaut/env; grep -c KEY-parent /var/lib/hibernaut/env')
+    assert said == "1\n"
+    _, said = await guest.run('printf "%s " "$API_KEY" "$MINE" "$OTHER_KEY"')
+    assert said == f"{placeholder(guest.uid, 'API_KEY')} kept chosen "
+
+
 async def test_bodies_are_written_as_their_type_wants_it(guest: Guest, far: FarHosts) -> None:
     await guest.run(
         f"curl -sS --json '{{\"key\": \"'$API_KEY'\"}}' {at(far)} >/dev/null; "
@@ -222,7 +231,8 @@ async def test_output_that_has_a_value_is_redacted_before_anybody_gets_it(guest:
     # The one thing that no scrubbing can know: a host that says it in other words.
     end, said = await guest.run(
         f'curl -sS -H "X-Key: $OTHER_KEY" {at(far, "reversed")} | rev >/found; cat /found; '
-        "echo; head -c 9 /found; sleep 0.3; tail -c +10 /found; echo; base64 /found; xxd -p /found >&2"
+        "echo; head -c 9 /found; sleep 0.3; tail -c +10 /found; echo; base64 /found; "
+        "od -An -v -tx1 /found | tr -d ' \\n' >&2"
     )
     assert "[secret OTHER_KEY]" in said
     assert not shows(said.encode())
