@@ -7,17 +7,19 @@ from pydantic import BaseModel, ValidationError
 
 from hibernaut.errors import InvalidSpec
 from hibernaut.models import AgentSpec
+from hibernaut.models.spec import CARRIED
 
 SHOWN = 60
 """Characters of a wrong value that are repeated in the message about it."""
 
 
-def parse_spec(data: object, *, source: str = "The spec") -> AgentSpec:
+def parse_spec(data: object, *, source: str = "The spec", carried: bool = False) -> AgentSpec:
     """Read a spec from JSON-like data.
 
     Args:
         data: Mostly a mapping.
         source: What the data is or where it comes from: the subject of the error's sentence.
+        carried: Whether an agent has lived with it, whose network rules may have changed.
 
     Raises:
         InvalidSpec: with a line for each wrong field.
@@ -28,7 +30,7 @@ def parse_spec(data: object, *, source: str = "The spec") -> AgentSpec:
             hint="The smallest one is `model: NAME`.",
         )
     try:
-        return AgentSpec.model_validate(data)
+        return AgentSpec.model_validate(data, context=CARRIED if carried else None)
     except ValidationError as error:
         problems = explain(error, AgentSpec)
         listed = "\n".join(f"  {problem}" for problem in problems)

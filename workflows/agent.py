@@ -44,7 +44,7 @@ class AgentWorkflow(Orders, People, Budgeting, Networking, Branching, Family, bo
     @workflow.init
     def __init__(self, spec: JsonValue, carried: AgentRecord | None = None) -> None:
         """Set up before any handler runs. An invalid spec fails the workflow in `run`, never a workflow task."""
-        valid, self._invalid = check(spec)
+        valid, self._invalid = check(spec, carried=carried is not None)
         record = carried or AgentRecord(uid=workflow.uuid4().hex, born_at=workflow.now())
         self._record = record
         self._context = Context(workflow.info().workflow_id, valid, record)

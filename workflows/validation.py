@@ -7,9 +7,9 @@ from hibernaut.errors import InvalidSpec
 from hibernaut.models import AgentSpec
 
 
-def check(spec: JsonValue) -> tuple[AgentSpec, str | None]:
+def check(spec: JsonValue, *, carried: bool = False) -> tuple[AgentSpec, str | None]:
     """The spec, or a placeholder with the sentences that say what is wrong: the SDK's own."""
     try:
-        return parse_spec(spec), None
+        return parse_spec(spec, carried=carried), None
     except InvalidSpec as error:
         return AgentSpec(model="invalid"), str(error)

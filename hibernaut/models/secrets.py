@@ -98,15 +98,18 @@ def fault_of_names(secrets: Mapping[str, SecretSpec], env: Mapping[str, str]) ->
     return None
 
 
-def fault_of_hosts(secrets: Mapping[str, SecretSpec], network: Network) -> str | None:
-    """Why secrets cannot be used with this network; None when they can."""
-    if not secrets:
+def fault_of_network(secrets: Mapping[str, SecretSpec], network: Network) -> str | None:
+    """Why a network of this mode has no secrets; None when it can have them."""
+    if not secrets or network.mode == "allowlist":
         return None
-    if network.mode != "allowlist":
-        return (
-            f"needs network.mode allowlist, and it is {network.mode}: values are put in by the proxy of an "
-            "allowlist, so that the sandbox never has them"
-        )
+    return (
+        f"needs network.mode allowlist, and it is {network.mode}: values are put in by the proxy of an allowlist, so "
+        "that the sandbox never has them"
+    )
+
+
+def fault_of_hosts(secrets: Mapping[str, SecretSpec], network: Network) -> str | None:
+    """Which host of a secret the network's rules do not allow; None when they allow all."""
     rules = [HostRule.parse(text) for text in network.allow]
     for name, secret in secrets.items():
         for text in secret.hosts:

@@ -13,7 +13,7 @@ from hibernaut.models.isolation import IsolationSpec
 from hibernaut.models.mcp import MAX_SERVERS, McpSpec, fault_of
 from hibernaut.models.network import Network
 from hibernaut.models.people import OFFERED, ApprovalSpec, ToolName
-from hibernaut.models.secrets import SecretSpec, fault_of_hosts, fault_of_names
+from hibernaut.models.secrets import SecretSpec, fault_of_hosts, fault_of_names, fault_of_network
 
 DEFAULT_IMAGE = "hibernaut/sandbox:latest"
 
@@ -21,6 +21,9 @@ MAX_ENV_BYTES = 64_000
 MAX_PATTERN_CHARACTERS = 8_000
 MAX_NAME_BYTES = 255
 """Of a file; Linux allows no more."""
+
+CARRIED = "carried"
+"""As the context of a validation: the spec is one that an agent has lived with."""
 
 RecoveryPolicy = Literal["tell", "replay", "pause"]
 
@@ -183,9 +186,13 @@ class AgentSpec(Model):
 
     @field_validator("sandbox")
     @classmethod
-    def _secrets(cls, value: SandboxSpec) -> SandboxSpec:
-        # Here alone: rules that change while the agent lives make no spec unreadable.
-        if fault := fault_of_hosts(value.secrets, value.network):
+    def _secrets(cls, value: SandboxSpec, info: ValidationInfo) -> SandboxSpec:
+        fault = fault_of_network(value.secrets, value.network)
+        # Of an agent that lives, rules may have changed: one that was taken away takes a secret's way, and must not
+        # make the agent unreadable. JSON is what builds hand on.
+        if info.mode == "python" and info.context != CARRIED:
+            fault = fault or fault_of_hosts(value.secrets, value.network)
+        if fault:
             msg = f"secrets: {fault}"
             raise ValueError(msg)
         return value

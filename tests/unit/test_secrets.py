@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from activities.adapters import egress_wire as wire
 from activities.adapters.egress_secrets import Redaction, unseen
@@ -17,7 +18,10 @@ from activities.errors import SandboxRefused, SandboxUnavailable
 from activities.ports.egress import Tenant
 from activities.ports.sandbox import CommandEnd
 from activities.ports.secrets import Grant
+from hibernaut._explain import parse_spec
+from hibernaut.errors import InvalidSpec
 from hibernaut.models import AgentSpec, OutcomeKind, SandboxSpec, SecretSpec
+from hibernaut.models.base import Lenient
 from hibernaut.models.secrets import SecretHost, placeholder
 from workers.devstack.settings import gateway_environment, server_environment, worker_environment
 from workers.interceptor import as_failure
@@ -60,6 +64,17 @@ def test_a_host_of_a_secret_that_the_network_allows_is_one(host: str, allow: str
 def test_a_host_that_the_network_does_not_allow_is_told(host: str, allow: str) -> None:
     with pytest.raises(ValidationError, match=r"KEY is for .* which network.allow does not allow; add it there"):
         spec({"KEY": {"hosts": [host]}}, allow)
+
+
+def test_a_rule_that_was_taken_away_while_the_agent_lives_makes_no_spec_unreadable() -> None:
+    made = spec({"KEY": {"hosts": ["a.example"]}}, "a.example", "b.example")
+    network = made.sandbox.network.model_copy(update={"allow": ("b.example",)})
+    later = made.model_copy(update={"sandbox": made.sandbox.model_copy(update={"network": network})})
+    assert AgentSpec.model_validate_json(later.model_dump_json()) == later
+    assert parse_spec(json.loads(later.model_dump_json()), carried=True) == later
+    with pytest.raises(InvalidSpec, match=r"KEY is for a\.example"):
+        parse_spec(json.loads(later.model_dump_json()))
+    assert TypeAdapter(Lenient[AgentSpec]).validate_json(later.model_dump_json()) == later
 
 
 @pytest.mark.parametrize("mode", ["none", "open"])
