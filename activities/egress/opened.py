@@ -242,6 +242,11 @@ _HOST = (b"host", b"written.anew")
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
     if isinstance(error, ssl.SSLError):
         return str(error.reason or error)
+    if isinstance(error, h11.ProtocolError):
+        # Its own words repeat what came, in which a value may be.
+        return "what it says is no HTTP/1.1"
     return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

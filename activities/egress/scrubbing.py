@@ -34,14 +34,15 @@ class Scrubber:
             Refused: What follows cannot be looked at.
         """
         fields = dict(head.headers)
-        coding = fields.get(b"content-encoding", b"identity").strip().lower()
+        said = fields.get(b"content-encoding", b"identity").strip()
+        coding = said.lower()
         bodiless = self._asked == b"HEAD" or head.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
         left_out = _OF_BYTES
         if not bodiless:
             if coding in {b"gzip", b"x-gzip", b"deflate"}:
                 self._packed = _Unpacking()
             elif coding not in {b"identity", b""}:
-                shown = coding.decode("latin-1")[:40]
+                shown = self._texts.whole(said).decode("latin-1")[:40]
                 raise Refused(
                     f"the host answers in the encoding {shown!r}, in which secrets cannot be looked for",
                     status=HTTPStatus.BAD_GATEWAY,

@@ -21,7 +21,12 @@ SHAPE: Final = "hbn-secret-"
 """What every placeholder begins with."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_SET_ELSEWHERE = frozenset({"HOME", "PATH", "HOSTNAME", "PWD", "SHLVL", "HIBERNAUT_SECRETS", "NODE_EXTRA_CA_CERTS"})
+_SET_ELSEWHERE = frozenset(
+    {
+        *("HOME", "PATH", "HOSTNAME", "PWD", "SHLVL", "HIBERNAUT_SECRETS"),
+        *("SSL_CERT_FILE", "GIT_SSL_CAINFO", "PIP_CERT", "NODE_EXTRA_CA_CERTS"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,26 @@ async def test_what_cannot_be_looked_at_is_refused_and_says_why(guest: Guest, fa
     assert [heard.headers["host"] for heard in far.heard] == [target]
 
 
+async def test_a_host_that_speaks_no_http_is_not_repeated(guest: Guest, far: FarHosts) -> None:
+    del far
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = next(line for line in head.split(b"\r\n") if line.startswith(b"x-key: "))[7:]
+        writer.write(b"HTTP/1.1 200 OK\r\n" + key + b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, ADDRESS, 0)
+    name = f"{ADDRESS}:{server.sockets[0].getsockname()[1]}"
+    other = await Guest(guest.host, name, secrets={"API_KEY": {"hosts": [f"http://{name}"]}}).wake()
+    async with server:
+        _, said = await other.run(f'curl -sSi -H "X-Key: $API_KEY" http://{name}/')
+    assert "502 127.0.0.2: a side broke off: what it says is no HTTP/1.1" in said
+    assert not shows(said.encode())
+    assert not shows(json.dumps(guest.host.lines).encode())
+    await other.sleep()
+
+
 async def test_no_value_is_sent_to_a_host_that_cannot_be_verified(host: EgressHost, elsewhere: FarHosts) -> None:
     name = f"{ADDRESS}:{elsewhere.tls_port}"
     guest = await Guest(host, name, secrets={"API_KEY": {"hosts": [name]}}).wake()
