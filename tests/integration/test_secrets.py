@@ -117,7 +117,7 @@ async def test_an_agent_uses_a_secret_before_and_after_a_sleep_and_it_is_kept_no
             # The same search finds what is there.
             assert [name for name, data in kept.items() if "snapshots" in name and CANARY.encode() in data]
             assert b"[secret API_KEY]" in kept["heartbeats"]
-            for part in ("history", "exec", "segments"):
+            for part in ("history", "exec", "transcript"):
                 assert [name for name, data in kept.items() if part in name and b"[secret API_KEY]" in data], part
 
 
