@@ -20,27 +20,12 @@ from hibernaut.models.secrets import placeholder
 from tests.support.egress_host import EgressHost, Guest, egress_host
 from tests.support.far_hosts import ADDRESS, FarHosts, far_hosts
 from tests.support.hosts import until
+from tests.support.inside_tls import INSIDE_TLS
 
 pytestmark = pytest.mark.slow
 
 VALUE = 'k3y"/+=\\ v&lue-x7Qz'
 OTHER = "another-value-1234"
-
-HAND_SHAKEN = """
-import os, socket, ssl, sys
-host, port = sys.argv[1].rsplit(":", 1)
-link = socket.create_connection(("127.0.0.1", 3128))
-link.sendall(f"CONNECT {host}:{port} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
-link.recv(4096)
-tls = ssl.create_default_context().wrap_socket(link, server_hostname=host)
-assert tls.getpeercert()["issuer"]
-tls.sendall(sys.argv[2].encode().decode("unicode_escape").encode())
-said = b""
-while piece := tls.recv(65536):
-    said += piece
-print(said.decode())
-"""
-"""Arguments: host and port, and what to send inside of TLS."""
 
 
 def shows(data: bytes, values: Iterable[str] = (VALUE, OTHER)) -> set[bytes]:
@@ -181,7 +166,7 @@ async def test_what_cannot_be_looked_at_is_refused_and_says_why(guest: Guest, fa
     target = f"{ADDRESS}:{far.tls_port}"
     upgrade = f"GET / HTTP/1.1\\r\\nHost: {target}\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n"
     fronted = "GET /echo/raw HTTP/1.1\\r\\nHost: other.test\\r\\n\\r\\n"
-    await guest.host.boxes.put_file(guest.sandbox_id, "/talk.py", 0o644, _bytes(HAND_SHAKEN))
+    await guest.host.boxes.put_file(guest.sandbox_id, "/talk.py", 0o644, _bytes(INSIDE_TLS))
     _, said = await guest.run(f"python3 /talk.py {target} '{upgrade}'; python3 /talk.py {target} '{fronted}'")
     assert "403 blocked by policy: 127.0.0.2 (secrets are for it, and an upgraded connection" in said
     assert "403 blocked by policy: other.test (named as the Host" in said
