@@ -96,10 +96,12 @@ class Tls:
 
     async def close(self) -> None:
         """Say that this is the end; the streams are closed by whoever opened them."""
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()
-            await self._flush()
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        # Whoever reads nothing is not waited for.
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._flush()
 
     async def _flush(self) -> None:
         self._writer.write(self._outgoing.read())
