@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator
 
 from temporalio import activity
 
+from activities.destruction import Destruction
 from activities.errors import HibernautActivityError, SandboxRefused, SandboxUnavailable
 from activities.heartbeat import beating
 from activities.images import is_kept
@@ -83,8 +84,19 @@ class SandboxActivities:
         snapshots: SnapshotEngine,
         store: ObjectStore,
         lease_seconds: float,
+        destruction: Destruction | None = None,
     ) -> None:
-        """Use this host's sandboxes; `lease_seconds` is how long it goes on without contact with Temporal."""
+        """Use this host's sandboxes.
+
+        Args:
+            host_id: This host.
+            sandboxes: Its containers.
+            snapshots: Of what they hold.
+            store: Where uploads come from.
+            lease_seconds: How long the host goes on without contact with Temporal.
+            destruction: What removes containers; by default one that looks for nothing afterwards.
+        """
+        self._destruction = destruction or Destruction(sandboxes)
         self._lease_seconds = lease_seconds
         self._host_id = host_id
         self._sandboxes = sandboxes
@@ -148,11 +160,15 @@ class SandboxActivities:
 
     @activity.defn(name=SANDBOX_DESTROY.name)
     async def destroy(self, request: DestroyRequest) -> DestroyResult:
-        """Remove every container of the agent up to the lease's generation, with its volumes."""
+        """Remove every container of the agent up to the lease's generation, with its volumes; look what is left.
+
+        Raises:
+            SandboxUnavailable: The daemon does not answer.
+        """
         async with beating():
-            removed = await self._sandboxes.destroy(request.agent_uid, request.lease.generation)
+            removed, found = await self._destruction.destroy(request.agent_uid, request.lease.generation)
             await self._snapshots.forget(request.lease.sandbox_id)
-        return DestroyResult(removed=tuple(removed))
+        return DestroyResult(removed=tuple(removed), checked=found.checked, remnants=found.remnants)
 
     @activity.defn(name=FILES_PUT.name)
     async def put(self, request: PutFileRequest) -> PutFileResult:

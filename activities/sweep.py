@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 from temporalio import activity
 
+from activities.destruction import Destruction
 from activities.errors import ObjectNotFound, PreconditionFailed, SandboxError
 from activities.heartbeat import beating
 from activities.ports.agents import Agents, Standing
@@ -115,9 +116,16 @@ class SweepActivities:
     """Runs on a sandbox host's own queue."""
 
     def __init__(
-        self, host_id: str, sandboxes: Sandboxes, snapshots: SnapshotEngine, store: ObjectStore, agents: Agents
+        self,
+        host_id: str,
+        sandboxes: Sandboxes,
+        snapshots: SnapshotEngine,
+        store: ObjectStore,
+        agents: Agents,
+        destruction: Destruction | None = None,
     ) -> None:
-        """Use this host's sandboxes."""
+        """Use this host's sandboxes; `destruction` is what removes them, by default one that looks for nothing."""
+        self._destruction = destruction or Destruction(sandboxes)
         self._host_id = host_id
         self._sandboxes = sandboxes
         self._snapshots = snapshots
@@ -190,7 +198,7 @@ class SweepActivities:
             if reason is None:
                 continue
             try:
-                await self._sandboxes.remove(box.sandbox_id)
+                await self._destruction.remove(box.sandbox_id, reason)
             except SandboxError as error:
                 failure = error
                 continue
@@ -199,6 +207,11 @@ class SweepActivities:
                 "removed %s of %s, generation %d: %s", box.sandbox_id, box.agent_id, box.generation, reason
             )
             await self._snapshots.forget(box.sandbox_id)
+        try:
+            # Those of a worker that died between a removal and the look as well.
+            await self._destruction.look_for_removed()
+        except SandboxError as error:
+            failure = failure or error
         if failure is not None:
             raise failure
         return removed

@@ -1,5 +1,6 @@
 """From settings to adapters to activities: the one place that knows which class stands behind which port."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from activities.adapters.docker_freeze import Freezer
 from activities.adapters.docker_images import DockerImages
 from activities.adapters.docker_sandbox import LABEL_HOST, LABEL_NAMESPACE
 from activities.adapters.docker_sandboxes import DockerSandboxes
+from activities.adapters.docker_traces import DockerTraces
 from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.adapters.s3_store import S3Settings
 from activities.adapters.stores import open_store as open_store_url
 from activities.checkpoints import Checkpoints
+from activities.destruction import Destruction
 from activities.forking import BranchActivities
+from activities.ports.audit import HostAudit
 from activities.ports.images import Images
+from activities.ports.sandbox import Sandboxes
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.ports.upkeep import Upkeep
@@ -94,6 +99,14 @@ def history(settings: Settings, store: ObjectStore) -> History:
 def sandboxes(daemon: Daemon, host_id: str, namespace_id: str, images: ImagePolicy = ANY_IMAGE) -> DockerSandboxes:
     """The sandboxes of this host's Docker daemon; closing them closes the daemon's connections."""
     return DockerSandboxes(daemon, {LABEL_HOST: host_id, LABEL_NAMESPACE: namespace_id}, images)
+
+
+def destruction(
+    settings: HostSettings, sandboxes: Sandboxes, daemon: Daemon, audit: HostAudit | None = None
+) -> Destruction:
+    """What removes this host's containers, and looks what is left of them."""
+    spools = (settings.home / "spool", Path(tempfile.gettempdir()))
+    return Destruction(sandboxes, DockerTraces(daemon, host_folder(settings).path, spools), audit)
 
 
 def images(daemon: Daemon) -> Images:

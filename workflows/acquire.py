@@ -9,6 +9,7 @@ from hibernaut import contracts
 from hibernaut.models import EventKind, LeaseStatus, SnapshotStatus
 from workflows import options
 from workflows.context import Context
+from workflows.destroyed import note_destruction
 from workflows.failures import code_of, finding_of, reason_of, unclaimed
 from workflows.ladder import Finding, Rung, climb, first
 from workflows.report import report_loss
@@ -213,7 +214,7 @@ async def destroy(context: Context, lease: LeaseStatus) -> bool:
     What is left there is frozen by the host's watchdog, and removed by housekeeping when the host is back.
     """
     try:
-        await options.call(
+        result = await options.call(
             contracts.SANDBOX_DESTROY,
             contracts.DestroyRequest(agent_uid=context.record.uid, lease=lease),
             summary=f"generation {lease.generation} on {lease.host_id}",
@@ -224,6 +225,8 @@ async def destroy(context: Context, lease: LeaseStatus) -> bool:
             raise
         workflow.logger.warning("generation %d is left to housekeeping: %s", lease.generation, reason_of(error))
         return False
+    if result.checked:
+        note_destruction(context.journal, lease, result)
     acquiring = context.record.acquiring
     if acquiring is not None and acquiring.generation <= lease.generation:
         context.record.acquiring = None

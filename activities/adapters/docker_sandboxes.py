@@ -242,7 +242,8 @@ class DockerSandboxes:
 
     async def put_file(self, sandbox_id: str, path: str, mode: int, chunks: AsyncIterator[bytes]) -> int:
         """See the port."""
-        with tempfile.NamedTemporaryFile(prefix="hibernaut-put-") as spool:
+        # Named after the container, whose destruction finds it should this process die.
+        with tempfile.NamedTemporaryFile(prefix=f"hibernaut-put-{sandbox_id[:12]}-") as spool:
             async for chunk in chunks:
                 await asyncio.to_thread(spool.write, chunk)
             spool.flush()

@@ -47,6 +47,7 @@ MARKS = {
     EventKind.SNAPSHOT: ("o", "dim"),
     EventKind.SNAPSHOT_REFUSED: ("!", "bold yellow"),
     EventKind.SANDBOX: ("#", "dim"),
+    EventKind.DESTROYED: ("#", "dim"),
     EventKind.RESTORED: ("o", "cyan"),
     EventKind.RECOVERY: ("!", "bold magenta"),
     EventKind.BUDGET: ("%", "bold yellow"),

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from hibernaut.contracts.destruction import Looked
 from hibernaut.contracts.items import NewItem
 from hibernaut.contracts.mcp import McpOffer
 from hibernaut.contracts.wanted import Wanted
@@ -199,9 +200,13 @@ class DestroyRequest(Open):
 
 
 class DestroyResult(Open):
-    """What was removed."""
+    """What was removed, and what was looked for afterwards."""
 
     removed: tuple[str, ...]
+    checked: tuple[Looked, ...] = ()
+    """Empty from a host whose release does not look."""
+    remnants: tuple[str, ...] = ()
+    """What is left, each as its kind and name."""
 
 
 class PutFileRequest(Open):

@@ -31,6 +31,9 @@ class EventKind(StrEnum):
     """The files are more than the spec allows a snapshot; `data` has reason."""
     SANDBOX = "sandbox"
     """A sandbox was acquired; `data` has generation, host_id, sandbox_id, duration_ms."""
+    DESTROYED = "destroyed"
+    """A sandbox was destroyed; `data` has generation, host_id, sandbox_id, removed (containers), checked (what was
+    looked for afterwards, how many and how many were found) and remnants (what is left)."""
     RESTORED = "restored"
     """A snapshot was restored; `data` has ref, number, files, bytes, duration_ms, branch, after_step."""
     RECOVERY = "recovery"
