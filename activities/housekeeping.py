@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.heartbeat import beating
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
-from activities.snapshots.deleting import is_left
+from activities.purging import purge
 from hibernaut.contracts import (
     AGENT_FORGET,
     AGENT_PURGE,
@@ -28,10 +28,9 @@ from hibernaut.contracts import (
 from hibernaut.models import Event
 
 EVENTS = TypeAdapter(tuple[Event, ...])
-BATCH = 1_000
 
-ForgetRuns = Callable[[str, datetime | None], Awaitable[int]]
-"""Deletes every Temporal run of an agent that began before a time; the number of runs."""
+ForgetRuns = Callable[[str, str, datetime | None], Awaitable[dict[str, int]]]
+"""Deletes every Temporal run of an agent, by its id and uid, that began before a time; how many, by kind."""
 
 
 class KeepingActivities:
@@ -63,23 +62,12 @@ class KeepingActivities:
 
         Packs that other agents may use stay until the collection finds that none does.
         """
-        deleted = 0
         async with beating() as pulse:
-            snapshots = await self._snapshots.delete_agent(request.agent_uid)
-            batch: list[str] = []
-            async for info in self._store.list(StoreKeys.agent(request.agent_uid)):
-                if snapshots.shared and is_left(info.key, request.agent_uid):
-                    continue
-                batch.append(info.key)
-                if len(batch) >= BATCH:
-                    await self._store.delete(batch)
-                    deleted += len(batch)
-                    pulse.say(f"{deleted} objects deleted")
-                    batch.clear()
-            await self._store.delete(batch)
-        return PurgeResult(objects=deleted + len(batch))
+            deleted, _ = await purge(self._store, self._snapshots, request.agent_uid, pulse.say)
+        return PurgeResult(objects=deleted)
 
     @activity.defn(name=AGENT_FORGET.name)
     async def forget(self, request: ForgetRequest) -> ForgetResult:
-        """Delete every Temporal run of a closed agent."""
-        return ForgetResult(runs=await self._forget_runs(request.agent_id, request.started_before))
+        """Delete every Temporal run of a closed agent, and those of others that bear what it was told or said."""
+        found = await self._forget_runs(request.agent_id, request.agent_uid, request.started_before)
+        return ForgetResult(runs=sum(found.values()), by_kind=found)

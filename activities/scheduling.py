@@ -238,7 +238,7 @@ class ScheduleActivities:
                 return False
         else:
             uid, lease = status.agent_uid, status.lease
-        await begin_deletion(self._workflows, agent.id, uid, lease)
+        await begin_deletion(self._workflows, agent.id, uid, lease, by="its schedule's limit of agents kept")
         return True
 
 

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from hibernaut._connect import translate
 from hibernaut._gateway import GatewayClient, agent_path
-from hibernaut._ids import check_agent_id
+from hibernaut._ids import check_new_id
 from hibernaut._temporal import ATTEMPT
 from hibernaut._waiting import ensure_not_cancelled, patiently, poll
 from hibernaut.contracts import (
@@ -109,7 +109,7 @@ class Branches:
             CheckpointPruned: its files are no more; the message names the nearest step that has them.
             NoWorker: nobody is there to do it.
         """
-        check_agent_id(new_id)
+        check_new_id(new_id)
         source = await self._workflows.query(self.id, "standpoint", [], Standpoint)
         request = ForkRequest(source=source, new_id=new_id, step=step, branch=branch)
         made = await self._made(request)

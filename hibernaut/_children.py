@@ -16,6 +16,7 @@ from hibernaut.models import ChildState
 if TYPE_CHECKING:
     from hibernaut._temporal import Workflows
     from hibernaut.models import AgentStatus
+    from hibernaut.models.deletion import Deletion
 
 PARALLEL = 8
 """Children that are deleted at once."""
@@ -33,7 +34,7 @@ class Kin:
 
         def _beside(self, agent_id: str) -> Self: ...
 
-        async def delete(self) -> None: ...
+        async def delete(self, *, by: str | None = None) -> Deletion: ...
 
         async def status(self) -> AgentStatus: ...
 
@@ -85,13 +86,13 @@ class Kin:
         except AgentNotFound:
             return False
 
-    async def _delete_children(self) -> None:
+    async def _delete_children(self, by: str) -> None:
         gate = asyncio.Semaphore(PARALLEL)
 
         async def delete(child: Self) -> None:
             async with gate:
                 with contextlib.suppress(AgentNotFound):
-                    await child.delete()
+                    await child.delete(by=by)
 
         made = await self._being_made()
         found = {child.id: child for child in (*made, *await self.children())}

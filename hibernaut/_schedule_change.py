@@ -31,7 +31,7 @@ from hibernaut._schedules import (
     summary_of,
 )
 from hibernaut._temporal import ATTEMPT, Workflows
-from hibernaut.contracts.schedules import ScheduledMessage, schedule_id
+from hibernaut.contracts.schedules import MEMO_AGENT, ScheduledMessage, schedule_id
 from hibernaut.models import AgentSpec
 from hibernaut.models.schedules import OverlapPolicy
 
@@ -149,6 +149,9 @@ async def _edited(client: Client, name: str, before: ScheduleDescription, change
     said = await _said(client, request, list(start.input.payloads))
     start.input.ClearField("payloads")
     start.input.payloads.extend(said)
+    noted = [start.memo.fields[MEMO_AGENT]] if MEMO_AGENT in start.memo.fields else []
+    (noted_anew,) = await _said(client, request.agent_id or "", noted)
+    start.memo.fields[MEMO_AGENT].CopyFrom(noted_anew)
     (summary,) = await _said(client, summary_of(request), [start.user_metadata.summary])
     start.user_metadata.summary.CopyFrom(summary)
     return wanted

@@ -23,7 +23,7 @@ from hibernaut._connect import translate
 from hibernaut._fresh_agents import fresh_agents
 from hibernaut._schedule_errors import InvalidSchedule, ScheduleNotFound
 from hibernaut.contracts.names import SCHEDULED_MESSAGE_WORKFLOW, TASK_QUEUE
-from hibernaut.contracts.schedules import ScheduledMessage, schedule_id
+from hibernaut.contracts.schedules import MEMO_AGENT, ScheduledMessage, schedule_id
 from hibernaut.errors import HibernautError
 from hibernaut.models.schedules import Firing, OverlapPolicy, ScheduleStatus, ScheduleSummary
 
@@ -151,6 +151,8 @@ def schedule_of(
             id=schedule_id(request.schedule),
             task_queue=TASK_QUEUE,
             static_summary=summary_of(request),
+            # An empty one says that there is nothing more to be looked for in its argument.
+            memo={MEMO_AGENT: request.agent_id or ""},
         ),
         spec=ScheduleSpec(cron_expressions=[cron_line(cron)], time_zone_name=timezone, jitter=jitter or None),
         policy=SchedulePolicy(overlap=OVERLAPS[overlap], catchup_window=catchup_window),

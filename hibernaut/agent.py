@@ -9,7 +9,7 @@ from typing import TypeVar
 from hibernaut._branching import Branches
 from hibernaut._budget import AgentBudget
 from hibernaut._children import Kin
-from hibernaut._deletion import delete_closed
+from hibernaut._deletion import Deletable
 from hibernaut._gateway import GatewayClient, agent_path
 from hibernaut._live import live_progress
 from hibernaut._logs import LogReader
@@ -25,7 +25,6 @@ from hibernaut.errors import (
     AgentClosed,
     AgentPaused,
     HibernautError,
-    RequestRejected,
     Unavailable,
     WaitTimeout,
 )
@@ -55,7 +54,7 @@ AGAIN = 2.0
 T = TypeVar("T")
 
 
-class AgentHandle(People, Branches, Kin, Networked):
+class AgentHandle(People, Branches, Kin, Networked, Deletable):
     """One agent, by its id. Holding a handle holds nothing on any server; every call finds the agent's current run."""
 
     def __init__(self, agent_id: str, workflows: Workflows, gateway: GatewayClient) -> None:
@@ -200,27 +199,6 @@ class AgentHandle(People, Branches, Kin, Networked):
             return status
         await self._within(timeout, self._ended, "closed")
         return await self.status()
-
-    async def delete(self) -> None:
-        """Delete the agent and all it has, its children included. Nothing is kept, neither files nor Temporal runs.
-
-        Raises:
-            AgentNotFound: there is no such agent.
-            NoWorker, RequestRejected: nobody is there to do it, or to say what the agent has in the store.
-            DeletionFailed: something is left; deleting again goes on with it.
-        """
-        if not await self._ended():
-            await self.close()
-        await self._delete_children()
-        try:
-            status = await self.status()
-        except RequestRejected:
-            if not await self._workflows.never_ran(self.id):
-                # Without its uid nobody would find again what it has in the store.
-                raise
-            await delete_closed(self._workflows, self.id, "")
-        else:
-            await delete_closed(self._workflows, self.id, status.agent_uid, status.lease)
 
     async def _until(
         self, name: str, reached: Callable[[AgentStatus, bool], bool], *, wait: bool, timeout: float | None

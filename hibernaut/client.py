@@ -19,7 +19,7 @@ from temporalio.service import RPCError
 from hibernaut._connect import connect, translate
 from hibernaut._explain import parse_spec
 from hibernaut._gateway import GatewayClient
-from hibernaut._ids import check_agent_id
+from hibernaut._ids import check_agent_id, check_new_id
 from hibernaut._messages import compose
 from hibernaut._temporal import ATTEMPT, Workflows
 from hibernaut._upkeep import SnapshotUpkeep
@@ -30,6 +30,7 @@ from hibernaut.contracts.children import MEMO_PARENT
 from hibernaut.errors import AgentAlreadyExists
 from hibernaut.models import AgentSpec, AgentState
 from hibernaut.models.base import Open
+from hibernaut.models.deletion import CertificateFound
 from hibernaut.schedules import Schedules
 
 STATE = SearchAttributeKey.for_keyword("HibernautState")
@@ -119,7 +120,8 @@ class AgentClient:
         """Start an agent. It begins with its first message.
 
         Args:
-            agent_id: 1 to 128 of the characters A-Z a-z 0-9 . _ -; also the id of its Temporal workflow.
+            agent_id: 1 to 128 of the characters A-Z a-z 0-9 . _ -; also the id of its Temporal workflow. It begins
+                neither with `delete-` nor with what else the engine's own workflows are called.
             spec: An AgentSpec, or the same as a mapping.
             message: A first message, durable when this returns even while no worker is there.
             message_id: Its id, to `wait` for the answer.
@@ -130,7 +132,7 @@ class AgentClient:
             InvalidSpec: with every wrong field.
             MessageTooLarge: before anything is started.
         """
-        check_agent_id(agent_id)
+        check_new_id(agent_id)
         valid = spec if isinstance(spec, AgentSpec) else parse_spec(spec)
         first = None if message is None else compose(message, message_id)
         try:
@@ -167,6 +169,18 @@ class AgentClient:
         """The handle of an agent. Asks nobody: whether it exists is seen at the first call."""
         check_agent_id(agent_id)
         return AgentHandle(agent_id, self._workflows, self._gateway)
+
+    async def certificate(self, name: str) -> CertificateFound:
+        """The certificate of a deletion, from the store.
+
+        Args:
+            name: The uid of a deleted agent, or an id that it had: then the newest one.
+
+        Raises:
+            FileMissing: there is none.
+        """
+        check_agent_id(name)
+        return CertificateFound.model_validate(await self._gateway.get_json(f"/v1/certificates/{name}"))
 
     async def list(self, state: AgentState | str | None = None) -> AsyncGenerator[AgentSummary]:
         """All agents, the newest first, closed ones among them. A list lags behind by a second or so.

@@ -16,19 +16,24 @@ from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.adapters.s3_store import S3Settings
 from activities.adapters.stores import open_store as open_store_url
 from activities.checkpoints import Checkpoints
+from activities.deletion import DeletionActivities
 from activities.destruction import Destruction
 from activities.forking import BranchActivities
+from activities.housekeeping import KeepingActivities
 from activities.ports.audit import HostAudit
 from activities.ports.images import Images
 from activities.ports.sandbox import Sandboxes
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.ports.upkeep import Upkeep
+from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.history import History
+from activities.snapshots.retained import Borrowers
 from activities.snapshots.upkeep import StoreUpkeep
 from activities.transcript import Transcript
 from workers import owner
+from workers.runs import RunEraser
 from workers.settings import HostSettings, Settings
 from workers.watchdog.folder import HostFolder
 
@@ -130,3 +135,14 @@ def branching(store: ObjectStore, transcript: Transcript, engine: SnapshotEngine
     """The activities behind checkpoints, forks and rewinds."""
     branches = BranchActivities(transcript, engine)
     return Checkpoints(store).find, branches.fork, branches.rewind
+
+
+def deletion(
+    settings: Settings, store: ObjectStore, engine: SnapshotEngine, eraser: RunEraser
+) -> tuple[Callable[..., Any], ...]:
+    """The activities that delete an agent."""
+    keys = settings.snapshot_keys
+    borrowers = Borrowers(store, Catalogue(store, keys, _cache(settings)), keys)
+    keeping = KeepingActivities(store, engine, eraser.forget)
+    activities = DeletionActivities(store, engine, borrowers, eraser.left)
+    return keeping.keep, keeping.append, keeping.purge, keeping.forget, activities.survey, activities.certify

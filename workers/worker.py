@@ -15,7 +15,6 @@ from activities.artifacts import ArtifactActivities
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
 from activities.host import AssessActivities, PingActivities
-from activities.housekeeping import KeepingActivities
 from activities.images import ImageActivities
 from activities.images_upkeep import ImageUpkeepActivities
 from activities.mcp_call import McpActivities
@@ -105,7 +104,6 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         transcript = wiring.transcript(store)
         model = ModelActivities(transcript, known, servers)
         compaction = CompactionActivities(transcript, known)
-        keeping = KeepingActivities(store, engine, RunEraser(client).forget)
 
         async def fits(spec: SandboxSpec) -> None:
             await containers.fits(spec)
@@ -143,7 +141,8 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
             activities=[
                 compaction.compact,
                 McpActivities(servers).call,
-                *(model.call, keeping.keep, keeping.append, keeping.purge, keeping.forget, hosts.list),
+                *(model.call, hosts.list),
+                *wiring.deletion(settings, store, engine, RunEraser(client)),
                 *(upkeep.agents, upkeep.prune, upkeep.prune_agents, upkeep.collect, upkeep.name),
                 *wiring.branching(store, transcript, engine),
                 *(verification.verify, kept_images.verify, kept_images.collect),

@@ -33,7 +33,7 @@ from workflows.people import People
 from workflows.record import AgentRecord
 from workflows.turn import Turn
 from workflows.uploads import Uploads
-from workflows.validation import check
+from workflows.validation import check, refused_id
 from workflows.waits import patience
 
 
@@ -45,6 +45,8 @@ class AgentWorkflow(Orders, People, Budgeting, Networking, Branching, Family, bo
     def __init__(self, spec: JsonValue, carried: AgentRecord | None = None) -> None:
         """Set up before any handler runs. An invalid spec fails the workflow in `run`, never a workflow task."""
         valid, self._invalid = check(spec)
+        if carried is None and self._invalid is None:
+            self._invalid = refused_id(workflow.info().workflow_id)
         record = carried or AgentRecord(uid=workflow.uuid4().hex, born_at=workflow.now())
         self._record = record
         self._context = Context(workflow.info().workflow_id, valid, record)

@@ -13,6 +13,7 @@ from hibernaut.cli import (
     artifacts,
     branching,
     budget,
+    certificates,
     doctor,
     filing,
     logs,
@@ -42,6 +43,7 @@ branching.register(app)
 budget.register(app)
 doctor.register(app)
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(certificates.app, name="certificate")
 app.add_typer(filing.app, name="files")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(schedules.app, name="schedule")

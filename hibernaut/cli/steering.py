@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from hibernaut.agent import AgentHandle
+from hibernaut.cli.certificates import CertificateFile, deletion_lines, write_certificate
 from hibernaut.cli.console import Format, session
 from hibernaut.cli.live import LiveLine, watching
 from hibernaut.cli.options import Name, NoWait, Output, Seconds, connected
 from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
 from hibernaut.models import AgentStatus
+from hibernaut.models.deletion import CertificateFound, Deletion
 
 
 def register(app: typer.Typer) -> None:
@@ -66,23 +68,29 @@ def delete(
     name: Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    certificate: CertificateFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Delete an agent and all it has."""
+    """Delete an agent and all it has; a certificate says what was removed, and what is kept for others."""
     del output
     if not yes:
         if not sys.stdin.isatty():
             raise InvalidRequest("Deleting cannot be undone, and nobody is there to ask.", hint="Say --yes.")
         typer.confirm(f"Delete agent {name} with its files, conversation and history?", abort=True, err=True)
 
-    async def work(client: AgentClient) -> None:
-        await client.get(name).delete()
+    async def work(client: AgentClient) -> tuple[Deletion, CertificateFound | None]:
+        done = await client.get(name).delete()
+        wanted = certificate is not None and done.certificate is not None
+        return done, await client.certificate(done.agent_uid) if wanted else None
 
-    connected(work)
+    done, found = connected(work)
+    if certificate is not None and found is not None:
+        write_certificate(certificate, found)
     if session.json:
-        session.data({"agent_id": name, "deleted": True})
+        session.data({"agent_id": name, "deleted": True, **done.model_dump(mode="json")})
     else:
-        session.out.print(f"Deleted agent {name}.")
+        for line in deletion_lines(name, done):
+            session.out.print(line)
 
 
 def _steer(name: str, request: Callable[[AgentHandle], Awaitable[AgentStatus]]) -> None:

@@ -88,3 +88,18 @@ class StoreKeys:
     def agent(uid: str) -> str:
         """The prefix of everything an agent has, its snapshots included."""
         return f"agents/{uid}/"
+
+    @staticmethod
+    def certificate(uid: str) -> str:
+        """The certificate of an agent's deletion."""
+        return f"certificates/{uid}.json"
+
+    @staticmethod
+    def certificate_draft(uid: str) -> str:
+        """What a deletion counted before it deleted anything; gone when the certificate is there."""
+        return f"certificates/{uid}.begun.json"
+
+    @staticmethod
+    def certificates_of(agent_id: str) -> str:
+        """The prefix of the uids of deleted agents that had an id."""
+        return f"certificates/ids/{agent_id}/"

@@ -2,6 +2,8 @@
 
 AGENT_WORKFLOW = "AgentWorkflow"
 DELETE_WORKFLOW = "DeleteAgentWorkflow"
+DELETION_PREFIX = "delete-"
+"""Begins the ids of the workflows that delete agents."""
 HOUSEKEEPING_WORKFLOW = "HousekeepingWorkflow"
 HOUSEKEEPING_SCHEDULE = "hibernaut-housekeeping"
 """Id of the schedule that starts it; also the prefix of its workflow ids."""
@@ -11,6 +13,8 @@ COLLECTION_WORKFLOW = "CollectionWorkflow"
 NAME_SNAPSHOT_WORKFLOW = "NameSnapshotWorkflow"
 COLLECTION_SCHEDULE = "hibernaut-collection"
 """Id of the schedule that starts `CollectionWorkflow`; also the prefix of its workflow ids."""
+RESERVED_PREFIXES = (DELETION_PREFIX, HOUSEKEEPING_SCHEDULE, COLLECTION_SCHEDULE, "hibernaut-audit-")
+"""What no agent's id may begin with: workflows of the engine's own have such ids."""
 SCHEDULED_MESSAGE_WORKFLOW = "ScheduledMessageWorkflow"
 FORK_WORKFLOW = "ForkAgentWorkflow"
 TASK_QUEUE = "hibernaut"

@@ -1,7 +1,5 @@
 """Requests and results of every activity and update."""
 
-from datetime import datetime
-
 from hibernaut.contracts.destruction import Looked
 from hibernaut.contracts.items import NewItem
 from hibernaut.contracts.mcp import McpOffer
@@ -251,44 +249,6 @@ class AppendEventsResult(Open):
     """Key of the event segment."""
 
     ref: str
-
-
-class PurgeRequest(Open):
-    """Asks for everything an agent has in the object store to be deleted."""
-
-    agent_id: str
-    agent_uid: str
-
-
-class PurgeResult(Open):
-    """Objects deleted."""
-
-    objects: int
-
-
-class ForgetRequest(Open):
-    """Asks for every Temporal run of a closed agent to be deleted."""
-
-    agent_id: str
-    started_before: datetime | None = None
-    """Spares the runs of a new agent that bears the same id."""
-
-
-class ForgetResult(Open):
-    """Runs deleted."""
-
-    runs: int
-
-
-class DeleteRequest(Open):
-    """The argument of `DeleteAgentWorkflow`."""
-
-    agent_id: str
-    agent_uid: str
-    """Empty when nothing was ever kept under a uid."""
-    lease: LeaseStatus | None = None
-    """A container that a terminated agent left behind."""
-    requested_at: datetime | None = None
 
 
 class PutFile(Open):

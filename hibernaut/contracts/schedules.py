@@ -14,6 +14,8 @@ MEMO_SCHEDULE = "hibernaut_schedule"
 """The memo in which an agent that a firing started bears the name of the schedule."""
 MEMO_FIRED = "hibernaut_fired_at"
 """The memo in which it bears the time at which it was started, as ISO 8601."""
+MEMO_AGENT = "hibernaut_agent"
+"""The memo in which a firing bears the id of the agent it is for; none when it starts one of its own."""
 SENDING = timedelta(minutes=1)
 """What the sending gets at least, however short the run timeout is."""
 STAMP = "%Y%m%dT%H%M%SZ"

@@ -21,6 +21,16 @@ from hibernaut.contracts.children import (
     ChildWaitResult,
 )
 from hibernaut.contracts.compaction import CompactRequest, CompactResult
+from hibernaut.contracts.deletion import (
+    CertifyRequest,
+    CertifyResult,
+    ForgetRequest,
+    ForgetResult,
+    PurgeRequest,
+    PurgeResult,
+    SurveyRequest,
+    SurveyResult,
+)
 from hibernaut.contracts.hosts import (
     AssessRequest,
     AssessResult,
@@ -46,16 +56,12 @@ from hibernaut.contracts.requests import (
     DestroyResult,
     ExecRequest,
     ExecResult,
-    ForgetRequest,
-    ForgetResult,
     KeepTextRequest,
     KeepTextResult,
     ModelReply,
     ModelRequest,
     Placement,
     PlacementRequest,
-    PurgeRequest,
-    PurgeResult,
     PutFileRequest,
     PutFileResult,
     RestoreRequest,
@@ -132,6 +138,8 @@ AGENT_FORK = ActivityStub("agent.fork", ForkStateRequest, ForkStateResult)
 AGENT_REWIND = ActivityStub("agent.rewind", OpenBranchRequest, OpenBranchResult)
 AGENT_PURGE = ActivityStub("agent.purge", PurgeRequest, PurgeResult)
 AGENT_FORGET = ActivityStub("agent.forget", ForgetRequest, ForgetResult)
+AGENT_SURVEY = ActivityStub("agent.survey", SurveyRequest, SurveyResult)
+AGENT_CERTIFY = ActivityStub("agent.certify", CertifyRequest, CertifyResult)
 SNAPSHOTS_AGENTS = ActivityStub("snapshots.agents", AgentsRequest, AgentsResult)
 SNAPSHOTS_VERIFY = ActivityStub("snapshots.verify", VerifyAgentRequest, VerifiedAgent)
 SNAPSHOTS_PRUNE = ActivityStub("snapshots.prune", PruneRequest, PruneResult)
@@ -174,6 +182,8 @@ STUBS: tuple[ActivityStub[object, object], ...] = (
     AGENT_REWIND,
     AGENT_PURGE,
     AGENT_FORGET,
+    AGENT_SURVEY,
+    AGENT_CERTIFY,
     SNAPSHOTS_AGENTS,
     SNAPSHOTS_VERIFY,
     SNAPSHOTS_PRUNE,

@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from hibernaut import contracts as c
+from hibernaut.contracts import deletion, stubs
 from hibernaut.models import Event, LeaseStatus, ToolCall, Usage
 from workers.interceptor import ErrorInterceptor
 from workers.registry import WORKFLOWS
@@ -42,6 +43,7 @@ class Script:
     """Events handed to the store, by agent uid."""
     puts: list[c.PutFileRequest] = field(default_factory=list[c.PutFileRequest])
     purged: list[c.PurgeRequest] = field(default_factory=list[c.PurgeRequest])
+    certified: list[deletion.CertifyRequest] = field(default_factory=list[deletion.CertifyRequest])
     forgotten: list[str] = field(default_factory=list[str])
     on_put: Callable[[c.PutFileRequest], Any] | None = None
     on_events: Callable[[c.AppendEventsRequest], Any] | None = None
@@ -64,6 +66,8 @@ class Script:
             self.append,
             self.purge,
             self.forget,
+            self.survey,
+            self.certify,
             *self.more,
         ]
 
@@ -151,6 +155,16 @@ class Script:
     async def forget(self, request: c.ForgetRequest) -> c.ForgetResult:
         self.forgotten.append(request.agent_id)
         return c.ForgetResult(runs=1)
+
+    @activity.defn(name=stubs.AGENT_SURVEY.name)
+    async def survey(self, request: deletion.SurveyRequest) -> deletion.SurveyResult:
+        del request
+        return deletion.SurveyResult(objects=1)
+
+    @activity.defn(name=stubs.AGENT_CERTIFY.name)
+    async def certify(self, request: deletion.CertifyRequest) -> deletion.CertifyResult:
+        self.certified.append(request)
+        return deletion.CertifyResult(ref=c.StoreKeys.certificate(request.name), digest="0" * 64)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from activities.artifacts import ArtifactActivities
 from activities.checkpoints import Checkpoints
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
+from activities.deletion import DeletionActivities
 from activities.forking import BranchActivities
 from activities.host import AssessActivities, PingActivities
 from activities.housekeeping import KeepingActivities
@@ -34,6 +35,7 @@ CLASSES = (
     Checkpoints,
     ChildActivities,
     CompactionActivities,
+    DeletionActivities,
     HostActivities,
     ImageActivities,
     ImageUpkeepActivities,

@@ -20,6 +20,7 @@ from hibernaut.client import AgentClient
 from hibernaut.errors import HibernautError
 from workers.gateway import problems
 from workers.gateway.artifacts import Artifacts
+from workers.gateway.certificates import Certificates
 from workers.gateway.checkpoints import CheckpointList
 from workers.gateway.events import Events
 from workers.gateway.execs import Execs
@@ -44,6 +45,7 @@ class Gateway:
         token: SecretStr,
         max_upload_bytes: int,
         history: History | None = None,
+        certificate_key: bytes | None = None,
     ) -> None:
         """Wire the routes.
 
@@ -57,6 +59,7 @@ class Gateway:
             token: What every request must bear, `/healthz` alone excepted.
             max_upload_bytes: Largest file taken.
             history: Reads what snapshots there are; by default from `store`.
+            certificate_key: Tells whether the digest of a deletion certificate is right, where it has one.
         """
         self._token = token
         agents, workflows = AgentClient.over(temporal), Workflows(temporal)
@@ -64,6 +67,7 @@ class Gateway:
         self._files = Files(agents, workflows, store, snapshots, self._snapshots, sandboxes, host_id, max_upload_bytes)
         self._events = Events(workflows, store)
         self._artifacts = Artifacts(agents, store)
+        self._certificates = Certificates(store, certificate_key)
         self._checkpoints = CheckpointList(workflows, Checkpoints(store))
         self._outputs = Outputs(agents, transcript, self._events)
         self._execs = Execs(workflows, store, self._events)
@@ -74,6 +78,7 @@ class Gateway:
         return Starlette(
             routes=[
                 Route("/healthz", _healthy),
+                Route("/v1/certificates/{name}", self._certificates.show, methods=["GET"]),
                 Route(f"{agent}/files", self._files.list, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.read, methods=["GET"]),
                 Route(f"{agent}/files/content", self._files.write, methods=["PUT"]),

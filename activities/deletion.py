@@ -1,0 +1,246 @@
+"""agent.survey and agent.certify: what an agent has is counted before its deletion, and looked for after it."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from pydantic import Field, TypeAdapter, ValidationError
+from temporalio import activity
+
+from activities.errors import ObjectExists, ObjectNotFound, SnapshotOvertaken
+from activities.heartbeat import beating
+from activities.housekeeping import EVENTS
+from activities.ports.snapshots import SnapshotEngine
+from activities.ports.store import ObjectStore
+from activities.purging import purge
+from activities.snapshots import layout
+from activities.snapshots.deleting import is_left
+from activities.snapshots.retained import Borrowers, Kept
+from hibernaut.contracts import StoreKeys, stubs
+from hibernaut.contracts.deletion import CertifyRequest, CertifyResult, SurveyRequest, SurveyResult
+from hibernaut.models import EventKind
+from hibernaut.models.base import Open
+from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed
+
+SWEEPS = 5
+"""How often what came in late is deleted before the deletion is given back to be tried again."""
+MOST_REMNANTS = 200
+SHARED = "packs: others need a part of each, and it is kept whole until nobody does"
+UNNEEDED = "packs: nobody needs them; the collection deletes them after its grace"
+AUDIT = "audit: the agent's chain, which has ids, times and keyed digests, and no content"
+UNREADABLE = "packs: some manifests of others cannot be read, and what they need is not known"
+NAMED = ("transcript", "compactions", "messages", "events", "exec", "uploads", "artifacts", "functions", "audit")
+"""Folders of an agent that are counted under their own names."""
+
+FindRuns = Callable[[str, str, datetime | None], Awaitable[dict[str, int]]]
+"""How many runs Temporal has of an agent of this id and uid that began before a time, by kind."""
+STRINGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
+
+
+class Draft(Open):
+    """What a deletion found when it began."""
+
+    asked_by: str = ""
+    asked_at: datetime
+    begun_at: datetime
+    counted: dict[str, Amount] = Field(default_factory=dict[str, Amount])
+    remnants: tuple[str, ...] = ()
+
+
+class DeletionActivities:
+    """Runs on the control queue."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        snapshots: SnapshotEngine,
+        borrowers: Borrowers,
+        find_runs: FindRuns,
+        key: bytes | None = None,
+    ) -> None:
+        """Use this store; `key` makes the digests of certificates such that nobody else can make them."""
+        self._store = store
+        self._snapshots = snapshots
+        self._borrowers = borrowers
+        self._find_runs = find_runs
+        self._key = key
+
+    @activity.defn(name=stubs.AGENT_SURVEY.name)
+    async def survey(self, request: SurveyRequest) -> SurveyResult:
+        """Count what an agent has and keep the count; a later deletion of the same agent finds the first one's."""
+        async with beating():
+            if await self._store.head(StoreKeys.certificate(request.name)) is not None:
+                return SurveyResult()
+            draft = await self._draft(request.name)
+            if draft is None:
+                now = datetime.now(UTC)
+                draft = Draft(
+                    asked_by=request.asked_by,
+                    asked_at=request.asked_at or now,
+                    begun_at=now,
+                    counted=await self._counted(request.agent_uid),
+                    remnants=await self._remnants(request.agent_uid),
+                )
+                # Who looks for the certificate by the agent's id finds the uid.
+                await self._store.put(f"{StoreKeys.certificates_of(request.agent_id)}{request.name}", b"1\n")
+                try:
+                    data = draft.model_dump_json().encode()
+                    await self._store.put(StoreKeys.certificate_draft(request.name), data, if_none_match=True)
+                except ObjectExists:
+                    draft = await self._draft(request.name) or draft
+        return SurveyResult(
+            objects=sum(one.objects for one in draft.counted.values()),
+            bytes=sum(one.bytes for one in draft.counted.values()),
+        )
+
+    @activity.defn(name=stubs.AGENT_CERTIFY.name)
+    async def certify(self, request: CertifyRequest) -> CertifyResult:
+        """Look whether everything is gone, and write the certificate, once.
+
+        Raises:
+            SnapshotOvertaken: Something of the agent comes back all the time; worth a retry.
+        """
+        ref = StoreKeys.certificate(request.name)
+        async with beating() as pulse:
+            found = await self._certificate(ref)
+            if found is None:
+                checked = [*await self._swept(request.agent_uid), *await self._runs_gone(request)]
+                kept = Kept()
+                if request.agent_uid:
+                    kept = await self._borrowers.look(request.agent_uid, pulse.say)
+                found = sealed(await self._written(request, checked, kept), self._key)
+                try:
+                    data = found.model_dump_json(indent=1).encode()
+                    await self._store.put(ref, data + b"\n", if_none_match=True)
+                except ObjectExists:
+                    found = await self._certificate(ref) or found
+            await self._store.delete([StoreKeys.certificate_draft(request.name)])
+        return CertifyResult(
+            ref=ref,
+            digest=found.digest.value if found.digest else "",
+            runs=sum(found.runs.values()),
+            retained_packs=len(found.retained.packs),
+            pending_packs=found.pending.packs,
+            remnants=found.remnants,
+        )
+
+    async def _written(self, request: CertifyRequest, checked: list[Inspection], kept: Kept) -> Certificate:
+        now = datetime.now(UTC)
+        draft = await self._draft(request.name)
+        if draft is None:
+            # Somebody deleted it: nothing is known of what there was.
+            draft = Draft(asked_by=request.asked_by, asked_at=request.asked_at or now, begun_at=now)
+        removed = dict(draft.counted)
+        if "packs" in removed:
+            left = len(kept.packs) + kept.idle
+            size = sum(pack.bytes for pack in kept.packs) + kept.idle_bytes
+            before = removed["packs"]
+            removed["packs"] = Amount(objects=max(0, before.objects - left), bytes=max(0, before.bytes - size))
+        audit = await self._amount(f"audit/agents/{request.agent_uid}/") if request.agent_uid else Amount()
+        why = (
+            (SHARED, bool(kept.packs)),
+            (UNNEEDED, bool(kept.idle)),
+            (UNREADABLE, bool(kept.unreadable)),
+            (AUDIT, bool(audit.objects)),
+        )
+        return Certificate(
+            agent_id=request.agent_id,
+            agent_uid=request.name,
+            asked_by=draft.asked_by,
+            asked_at=draft.asked_at,
+            begun_at=draft.begun_at,
+            written_at=now,
+            removed={kind: amount for kind, amount in sorted(removed.items()) if amount.objects},
+            runs={kind: number for kind, number in sorted(request.runs.items()) if number},
+            checked=tuple(checked),
+            retained=Retained(
+                packs=kept.packs,
+                audit=audit,
+                unreadable=kept.unreadable,
+                why=tuple(sentence for sentence, holds in why if holds),
+            ),
+            pending=Pending(packs=kept.idle, bytes=kept.idle_bytes, why=UNNEEDED if kept.idle else ""),
+            remnants=tuple(dict.fromkeys((*draft.remnants, *request.remnants)))[:MOST_REMNANTS],
+        )
+
+    async def _swept(self, agent_uid: str) -> list[Inspection]:
+        """See that the store has nothing of the agent but what is retained; what came in late is deleted as well."""
+        if not agent_uid:
+            return []
+        prefixes = (StoreKeys.agent(agent_uid), layout.indexes_prefix(agent_uid))
+        for _ in range(SWEEPS):
+            found = {prefix: await self._left(prefix, agent_uid) for prefix in prefixes}
+            if not any(found.values()):
+                return [Inspection(what=prefix, found=0) for prefix in prefixes]
+            await purge(self._store, self._snapshots, agent_uid, lambda _: None)
+        msg = f"Something of agent {agent_uid} is written again each time it is deleted; its deletion goes on."
+        raise SnapshotOvertaken(msg)
+
+    async def _left(self, prefix: str, agent_uid: str) -> int:
+        shared = await self._store.head(layout.shared_key(agent_uid)) is not None
+        infos = [info async for info in self._store.list(prefix)]
+        return sum(not (shared and is_left(info.key, agent_uid)) for info in infos)
+
+    async def _runs_gone(self, request: CertifyRequest) -> list[Inspection]:
+        found = await self._find_runs(request.agent_id, request.agent_uid, request.asked_at)
+        if any(found.values()):
+            names = ", ".join(kind for kind, number in sorted(found.items()) if number)
+            msg = f"Temporal lists runs of {request.agent_id} again ({names}); its deletion goes on."
+            raise SnapshotOvertaken(msg)
+        return [Inspection(what=f"runs: {kind}", found=number) for kind, number in sorted(found.items())]
+
+    async def _counted(self, agent_uid: str) -> dict[str, Amount]:
+        if not agent_uid:
+            return {}
+        total: defaultdict[str, Amount] = defaultdict(Amount)
+        for prefix in (StoreKeys.agent(agent_uid), layout.indexes_prefix(agent_uid)):
+            async for info in self._store.list(prefix):
+                kind, so_far = kind_of(info.key), total[kind_of(info.key)]
+                total[kind] = Amount(objects=so_far.objects + 1, bytes=so_far.bytes + info.size)
+        return dict(total)
+
+    async def _amount(self, prefix: str) -> Amount:
+        sizes = [info.size async for info in self._store.list(prefix)]
+        return Amount(objects=len(sizes), bytes=sum(sizes))
+
+    async def _remnants(self, agent_uid: str) -> tuple[str, ...]:
+        """What the agent's sandboxes left on their hosts, by its events."""
+        if not agent_uid:
+            return ()
+        left: list[str] = []
+        async for info in self._store.list(f"{StoreKeys.agent(agent_uid)}events/"):
+            try:
+                events = EVENTS.validate_json(await self._store.get(info.key))
+            except (ObjectNotFound, ValidationError):
+                # Of another release, or gone: it tells nothing.
+                continue
+            for event in events:
+                if event.kind is EventKind.DESTROYED:
+                    host = event.data.get("host_id", "")
+                    left += [f"{host}: {one}" for one in STRINGS.validate_python(event.data.get("remnants") or ())]
+        return tuple(dict.fromkeys(left))[:MOST_REMNANTS]
+
+    async def _draft(self, name: str) -> Draft | None:
+        try:
+            return Draft.model_validate_json(await self._store.get(StoreKeys.certificate_draft(name)))
+        except (ObjectNotFound, ValidationError):
+            return None
+
+    async def _certificate(self, ref: str) -> Certificate | None:
+        try:
+            return Certificate.model_validate_json(await self._store.get(ref))
+        except ObjectNotFound:
+            return None
+
+
+def kind_of(key: str) -> str:
+    """What an object of an agent is counted under."""
+    first, _, rest = key.partition("/")
+    if first != "agents":
+        return "offers"
+    parts = rest.split("/")[1:]
+    if parts[0] == "snapshots":
+        return "packs" if parts[1] == "packs" else "manifests" if parts[1] == "manifests" else "snapshot notes"
+    if parts[0] == "head.json":
+        return "snapshot notes"
+    return parts[0] if parts[0] in NAMED else "other"

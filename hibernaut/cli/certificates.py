@@ -1,0 +1,116 @@
+"""`hibernaut certificate`: what a deletion removed, what it looked for afterwards, what is kept and why."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hibernaut.cli.console import Format, session, size
+from hibernaut.cli.options import Output, connected
+from hibernaut.client import AgentClient
+from hibernaut.errors import InvalidRequest
+from hibernaut.models.deletion import Certificate, CertificateFound, Deletion, is_intact
+
+app = typer.Typer(help="Certificates of deleted agents.", no_args_is_help=True)
+CertificateFile = Annotated[
+    Path | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate there, as JSON.")
+]
+
+
+@app.callback()
+def certificates() -> None:
+    """Certificates of deleted agents."""
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="UID|AGENT", help="A deleted agent's uid, or an id that it had.")],
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Write it there as well, as JSON.")
+    ] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Show the certificate of a deletion; of an id that several agents had, the newest one."""
+    del output
+
+    async def work(client: AgentClient) -> CertificateFound:
+        return await client.certificate(name)
+
+    found = connected(work)
+    if file is not None:
+        write_certificate(file, found)
+    if session.json:
+        session.data(found)
+        return
+    for line in certificate_lines(found):
+        session.out.print(line, markup=False, highlight=False)
+
+
+def write_certificate(path: Path, found: CertificateFound) -> None:
+    """Write a certificate to a file, as it lies in the store.
+
+    Raises:
+        InvalidRequest: The file cannot be written.
+    """
+    try:
+        path.write_text(found.certificate.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"The certificate cannot be written to {path}: {error.strerror}.") from error
+
+
+def deletion_lines(name: str, done: Deletion) -> Iterator[str]:
+    """What is told when an agent was deleted."""
+    yield f"Deleted agent {name}."
+    if done.certificate is not None:
+        yield f"Certificate: {done.certificate} (`hibernaut certificate show {done.agent_uid}`)"
+    if done.retained_packs:
+        yield f"Kept for others: {done.retained_packs:,} packs; the certificate lists them."
+    if done.pending_packs:
+        yield f"Left to the collection: {done.pending_packs:,} packs that nobody needs."
+    for remnant in done.remnants:
+        yield f"Left of a sandbox: {remnant}"
+
+
+def certificate_lines(found: CertificateFound) -> Iterator[str]:
+    """A certificate for people."""
+    one = found.certificate
+    yield f"{one.agent_id}, uid {one.agent_uid}: {found.ref}"
+    asked, written = f"{one.asked_at:%Y-%m-%d %H:%M:%S %Z}", f"{one.written_at:%H:%M:%S}"
+    yield f"asked by {one.asked_by or 'nobody named'} at {asked}, written {written}"
+    for kind, amount in one.removed.items():
+        yield f"removed   {kind}: {amount.objects:,}, {size(amount.bytes)}"
+    for kind, number in one.runs.items():
+        yield f"removed   runs, {kind}: {number:,}"
+    for looked in one.checked:
+        yield f"checked   {looked.what}: {looked.found or 'none left'}"
+    yield from _kept(one)
+    for remnant in one.remnants:
+        yield f"remnant   {remnant}"
+    yield f"digest    {_digest(found)}"
+
+
+def _kept(one: Certificate) -> Iterator[str]:
+    for pack in one.retained.packs:
+        for need in pack.needed_by:
+            how = "fork" if need.fork else "borrower"
+            yield (
+                f"retained  pack {pack.pack[:12]} ({size(pack.bytes)}): {how} {need.agent_uid} needs "
+                f"{need.chunks:,} chunks, {size(need.bytes)}"
+            )
+    if one.retained.audit.objects:
+        yield f"retained  audit: {one.retained.audit.objects:,}, {size(one.retained.audit.bytes)}"
+    if one.pending.packs:
+        yield f"pending   packs: {one.pending.packs:,}, {size(one.pending.bytes)}"
+    for sentence in one.retained.why:
+        yield f"          {sentence}"
+
+
+def _digest(found: CertificateFound) -> str:
+    seal = found.certificate.digest
+    if seal is None:
+        return "none"
+    # Whoever has the certificate can tell, where the digest needs no key.
+    intact = found.intact if found.intact is not None else is_intact(found.certificate)
+    said = "its key is not at hand" if intact is None else "intact" if intact else "WRONG: the certificate was changed"
+    return f"{seal.algorithm} {seal.value} ({said})"
