@@ -195,6 +195,9 @@ class DeletionActivities:
         total: defaultdict[str, Amount] = defaultdict(Amount)
         for prefix in (StoreKeys.agent(agent_uid), layout.indexes_prefix(agent_uid)):
             async for info in self._store.list(prefix):
+                if info.key == layout.shared_key(agent_uid):
+                    # It stays as long as packs may; it bears nothing.
+                    continue
                 kind, so_far = kind_of(info.key), total[kind_of(info.key)]
                 total[kind] = Amount(objects=so_far.objects + 1, bytes=so_far.bytes + info.size)
         return dict(total)

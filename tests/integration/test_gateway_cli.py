@@ -4,12 +4,15 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from hibernaut import AgentState
+from hibernaut.contracts import StoreKeys
+from hibernaut.models.deletion import Amount, Borrower, Certificate, Inspection, Retained, RetainedPack, sealed
 from tests.integration.command_line import Shell
 from tests.integration.gateway_world import World, gateway_world
 from tests.support.scripted_agents import Script, working
@@ -49,7 +52,41 @@ async def test_a_whole_life(cli: Shell) -> None:
     lines = (await cli("follow", name, "-o", "json")).out.splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert (await cli("delete", name)).code == 2
-    assert (await cli("delete", name, "--yes")).out == f"Deleted agent {name}.\n"
+    deleted = (await cli("delete", name, "--yes")).out
+    assert deleted.startswith(f"Deleted agent {name}.\nCertificate: certificates/")
+
+
+async def test_a_certificate_is_shown_by_uid_and_by_agent(cli: Shell) -> None:
+    asked = datetime(2026, 11, 1, tzinfo=UTC)
+    needs = Borrower(agent_uid="f1", chunks=3, bytes=2_000, fork=True)
+    made = Certificate(
+        agent_id=cli.name,
+        agent_uid="u1",
+        asked_by="ann",
+        asked_at=asked,
+        begun_at=asked,
+        written_at=asked,
+        removed={"transcript": Amount(objects=3, bytes=100)},
+        runs={"agent": 2},
+        checked=(Inspection(what="agents/u1/", found=0),),
+        retained=Retained(packs=(RetainedPack(pack="ab" * 32, bytes=5_000, needed_by=(needs,)),)),
+        remnants=("h1: volumes: v1",),
+    )
+    store = cli.world.store
+    await store.put(StoreKeys.certificate("u1"), sealed(made).model_dump_json().encode())
+    await store.put(f"{StoreKeys.certificates_of(cli.name)}u1", b"1\n")
+    await store.put(f"{StoreKeys.certificates_of(cli.name)}under-way", b"1\n")
+    shown = await cli("certificate", "show", "u1", "--file", "kept.json")
+    assert shown.code == 0, shown.err
+    for told in ("ann", "transcript: 3", "runs, agent: 2", "agents/u1/: none left", "fork f1 needs 3", "v1", "intact"):
+        assert told in shown.out
+    assert Certificate.model_validate_json((cli.folder / "kept.json").read_text()) == sealed(made)
+    by_id = json.loads((await cli("certificate", "show", cli.name, "-o", "json")).out)
+    assert (by_id["ref"], by_id["intact"]) == ("certificates/u1.json", True)
+    forged = sealed(made).model_copy(update={"asked_by": "bob"})
+    await store.put(StoreKeys.certificate("u1"), forged.model_dump_json().encode())
+    assert "WRONG" in (await cli("certificate", "show", "u1")).out
+    assert (await cli("certificate", "show", "nobody")).code == 3
 
 
 async def test_start_with_a_spec_file_and_a_message(cli: Shell) -> None:

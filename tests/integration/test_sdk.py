@@ -12,7 +12,9 @@ from temporalio.testing import WorkflowEnvironment
 from hibernaut import AgentSpec, AgentState, EventKind, errors
 from hibernaut.client import AgentClient
 from hibernaut.contracts import TASK_QUEUE
+from hibernaut.contracts.names import RESERVED_PREFIXES
 from tests.support.scripted_agents import Script, temporal_server, working
+from workers.runs import RunEraser
 
 SPEC = AgentSpec(model="scripted")
 
@@ -154,9 +156,35 @@ async def test_a_second_agent_of_the_same_id_is_refused_running_or_closed(client
 async def test_deleting_closes_purges_and_forgets(client: AgentClient, name: str, script: Script) -> None:
     agent = await client.start(name, SPEC)
     uid = (await agent.status()).agent_uid
-    await agent.delete()
+    done = await agent.delete(by="ann")
     assert [(request.agent_id, request.agent_uid) for request in script.purged] == [(name, uid)]
     assert script.forgotten == [name]
+    assert [(one.name, one.asked_by) for one in script.certified] == [(uid, "ann")]
+    assert (done.agent_uid, done.certificate) == (uid, f"certificates/{uid}.json")
+
+
+async def test_an_agent_deleted_twice_has_one_certificate(
+    client: AgentClient, server: WorkflowEnvironment, name: str, script: Script
+) -> None:
+    agent = await client.start(name, SPEC)
+    done = await agent.delete()
+    # What the real activity does with its runs.
+    await RunEraser(server.client).forget(name)
+    assert await agent.delete(by="bob") == done
+    assert len(script.certified) == 1
+
+
+@pytest.mark.usefixtures("script")
+@pytest.mark.parametrize("prefix", RESERVED_PREFIXES)
+async def test_an_id_of_the_engines_own_is_refused(
+    client: AgentClient, server: WorkflowEnvironment, prefix: str
+) -> None:
+    taken = f"{prefix}{uuid.uuid4().hex[:8]}"
+    with pytest.raises(errors.InvalidAgentId, match="engine's workflows"):
+        await client.start(taken, SPEC)
+    await server.client.start_workflow("AgentWorkflow", SPEC, id=taken, task_queue=TASK_QUEUE)
+    with pytest.raises(errors.InvalidSpec, match="engine's workflows"):
+        await client.get(taken).send("x")
 
 
 @pytest.mark.usefixtures("script")
