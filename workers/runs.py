@@ -12,7 +12,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from hibernaut.contracts.children import STOP_CHILD, child_workflow_id
 from workers.bearing import Bearing
 
-LOOKS = 60
+LOOKS = 120
+"""A server that notes closes every 30 s deletes what was just closed as late as that."""
 PAUSE_S = 0.5
 
 
@@ -64,7 +65,7 @@ class RunEraser:
                 return Counter(gone.values())
             for kind, runs in found.items():
                 for run in runs:
-                    late = kind == "firings" and look >= LOOKS // 2
+                    late = kind == "firings" and look >= LOOKS // 4
                     if (run.workflow_id, run.run_id) not in gone and (late or not run.open):
                         await self._delete(run.workflow_id, run.run_id)
                         gone[run.workflow_id, run.run_id] = kind
@@ -89,7 +90,7 @@ class RunEraser:
         """Delete every run of a workflow id that began before a time; the number of runs.
 
         Raises:
-            TimeoutError: The server still lists runs after half a minute; the same call goes on.
+            TimeoutError: The server still lists runs after a minute; the same call goes on.
         """
         runs: set[str] = set()
         for _ in range(LOOKS):

@@ -19,6 +19,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from hibernaut import contracts as c
 from hibernaut.contracts import deletion, stubs
 from hibernaut.models import Event, LeaseStatus, ToolCall, Usage
+from workers.devstack.temporal import SOON_DELETED
 from workers.interceptor import ErrorInterceptor
 from workers.registry import WORKFLOWS
 
@@ -175,6 +176,7 @@ async def temporal_server() -> AsyncGenerator[WorkflowEnvironment]:
         data_converter=pydantic_data_converter,
         search_attributes=ATTRIBUTES,
         dev_server_log_level="error",
+        dev_server_extra_args=["--dynamic-config-value", SOON_DELETED],
     )
     async with env:
         yield env

@@ -25,6 +25,8 @@ RETENTION_SECONDS = 90 * 24 * 3600
 """How long closed workflows stay readable."""
 
 _SETTLE_SECONDS = 30.0
+SOON_DELETED = 'history.transferProcessorUpdateAckInterval="1s"'
+"""A run that was closed is deleted once the server has noted its close: every 30 s, by default."""
 
 SEARCH_ATTRIBUTES: Mapping[str, IndexedValueType.ValueType] = {
     "HibernautState": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -45,6 +47,7 @@ def command(program: Path, folder: Path, ports: Ports) -> list[str]:
         "--db-filename", str(folder / "temporal.db"),
         "--namespace", NAMESPACE,
         "--ui-disable-news-fetch",
+        "--dynamic-config-value", SOON_DELETED,
         "--log-level", "warn",
         "--log-format", "json",
     ]  # fmt: skip
