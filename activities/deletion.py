@@ -56,14 +56,26 @@ class DeletionActivities:
         snapshots: SnapshotEngine,
         borrowers: Borrowers,
         find_runs: FindRuns,
-        key: bytes | None = None,
+        *,
+        audit: ObjectStore | None = None,
+        key: bytes = b"",
     ) -> None:
-        """Use this store; `key` makes the digests of certificates such that nobody else can make them."""
+        """Use this store.
+
+        Args:
+            store: The agents'.
+            snapshots: Deletes what came in late.
+            borrowers: Knows who needs what is left.
+            find_runs: Looks for runs in Temporal.
+            audit: The store of the audit log; by default the agents'.
+            key: Makes the digests of certificates such that nobody without it can make them; empty: there is none.
+        """
+        self._audit = audit or store
         self._store = store
         self._snapshots = snapshots
         self._borrowers = borrowers
         self._find_runs = find_runs
-        self._key = key
+        self._key = key or None
 
     @activity.defn(name=stubs.AGENT_SURVEY.name)
     async def survey(self, request: SurveyRequest) -> SurveyResult:
@@ -136,7 +148,7 @@ class DeletionActivities:
             size = sum(pack.bytes for pack in kept.packs) + kept.idle_bytes
             before = removed["packs"]
             removed["packs"] = Amount(objects=max(0, before.objects - left), bytes=max(0, before.bytes - size))
-        audit = await self._amount(f"audit/agents/{request.agent_uid}/") if request.agent_uid else Amount()
+        audit = await self._audited(request.agent_uid)
         why = (
             (SHARED, bool(kept.packs)),
             (UNNEEDED, bool(kept.idle)),
@@ -202,8 +214,10 @@ class DeletionActivities:
                 total[kind] = Amount(objects=so_far.objects + 1, bytes=so_far.bytes + info.size)
         return dict(total)
 
-    async def _amount(self, prefix: str) -> Amount:
-        sizes = [info.size async for info in self._store.list(prefix)]
+    async def _audited(self, agent_uid: str) -> Amount:
+        if not agent_uid:
+            return Amount()
+        sizes = [info.size async for info in self._audit.list(f"audit/agents/{agent_uid}/")]
         return Amount(objects=len(sizes), bytes=sum(sizes))
 
     async def _remnants(self, agent_uid: str) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """Destroys sandboxes and looks whether anything of them is left; what was found is noted for the host's audit chain."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncGenerator
 
-from activities.errors import SandboxUnavailable
+from activities.errors import SandboxError, SandboxUnavailable
 from activities.ports.audit import HostAudit
 from activities.ports.sandbox import Sandboxes
 from activities.ports.traces import Found, Trace, Traces
@@ -34,6 +36,19 @@ class Destruction:
             await asyncio.to_thread(self._traces.note, agent_uid, generation)
         removed = await self._sandboxes.destroy(agent_uid, generation)
         return removed, await self._looked(agent_uid, generation)
+
+    @contextlib.asynccontextmanager
+    async def replacing(self, agent_uid: str, generation: int) -> AsyncGenerator[None]:
+        """Look for what the agent's containers had that the block removes, up to a generation."""
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.note, agent_uid, generation)
+        yield
+        if self._traces is not None and any(one.agent_uid == agent_uid for one in self._traces.noted()):
+            try:
+                await self.look_for_removed()
+            except SandboxError as error:
+                # The notes stay: housekeeping looks again.
+                log.warning("what is left of earlier containers of %s is not known yet: %s", agent_uid, error)
 
     async def remove(self, sandbox_id: str, reason: str) -> None:
         """Remove one container, for a reason of the host's own."""

@@ -120,18 +120,19 @@ class SandboxActivities:
         async with beating():
             await self._snapshots.claim(agent_uid=request.agent_uid, generation=request.generation)
             with self._fetched_ahead(request.restores):
-                container = await self._sandboxes.acquire(
-                    SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
-                    request.spec,
-                    request.image_id,
-                )
+                async with self._destruction.replacing(request.agent_uid, request.generation):
+                    container = await self._sandboxes.acquire(
+                        SandboxIdentity(request.agent_id, request.agent_uid, request.generation),
+                        request.spec,
+                        request.image_id,
+                    )
                 try:
                     await self._snapshots.prepare(
                         container.sandbox_id, agent_uid=request.agent_uid, generation=request.generation
                     )
                     kept = await is_kept(self._store, container.image_id)
                 except HibernautActivityError:
-                    await self._sandboxes.destroy(request.agent_uid, request.generation)
+                    await self._destruction.destroy(request.agent_uid, request.generation)
                     raise
         lease = LeaseStatus(
             generation=request.generation,

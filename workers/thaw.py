@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from activities.destruction import Destruction
 from activities.errors import SandboxError
 from activities.ports.agents import Agents
 from activities.ports.sandbox import Owned, Sandboxes
@@ -29,8 +30,11 @@ class Thaw:
         snapshots: SnapshotEngine,
         agents: Agents,
         store: ObjectStore,
+        *,
+        destruction: Destruction | None = None,
     ) -> None:
-        """Look after this host's sandboxes."""
+        """Look after this host's sandboxes; `destruction` removes them, by default one that looks for nothing."""
+        self._destruction = destruction or Destruction(sandboxes)
         self._host_id = host_id
         self._folder = folder
         self._sandboxes = sandboxes
@@ -75,9 +79,10 @@ class Thaw:
             line = AuditLine.of(box, self._host_id, reason, actor="thaw")
             key = StoreKeys.audit(f"{line.at:%Y-%m-%d}", f"thaw-{short}-{self._host_id}")
             await self._store.put(key, line.model_dump_json().encode() + b"\n")
-            await self._sandboxes.remove(box.sandbox_id)
+            await self._destruction.remove(box.sandbox_id, reason)
             self._folder.release(box.sandbox_id)
             await self._snapshots.forget(box.sandbox_id)
+            await self._destruction.look_for_removed()
             _log.warning("removed %s of %s, generation %d: %s", short, box.agent_id, box.generation, reason)
         elif standing is not None and standing.held_on == self._host_id and standing.generation == box.generation:
             # Released before it is thawed: the watchdog, should it freeze again meanwhile, marks after it froze.

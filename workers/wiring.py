@@ -19,7 +19,6 @@ from activities.checkpoints import Checkpoints
 from activities.deletion import DeletionActivities
 from activities.destruction import Destruction
 from activities.forking import BranchActivities
-from activities.housekeeping import KeepingActivities
 from activities.ports.audit import HostAudit
 from activities.ports.images import Images
 from activities.ports.sandbox import Sandboxes
@@ -138,11 +137,16 @@ def branching(store: ObjectStore, transcript: Transcript, engine: SnapshotEngine
 
 
 def deletion(
-    settings: Settings, store: ObjectStore, engine: SnapshotEngine, eraser: RunEraser
+    settings: Settings,
+    store: ObjectStore,
+    engine: SnapshotEngine,
+    eraser: RunEraser,
+    *,
+    audit: ObjectStore | None = None,
+    key: bytes = b"",
 ) -> tuple[Callable[..., Any], ...]:
-    """The activities that delete an agent."""
+    """The activities that count what an agent has, and certify that it is gone; `key` seals certificates."""
     keys = settings.snapshot_keys
     borrowers = Borrowers(store, Catalogue(store, keys, _cache(settings)), keys)
-    keeping = KeepingActivities(store, engine, eraser.forget)
-    activities = DeletionActivities(store, engine, borrowers, eraser.left)
-    return keeping.keep, keeping.append, keeping.purge, keeping.forget, activities.survey, activities.certify
+    activities = DeletionActivities(store, engine, borrowers, eraser.left, audit=audit, key=key)
+    return activities.survey, activities.certify

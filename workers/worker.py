@@ -15,6 +15,7 @@ from activities.artifacts import ArtifactActivities
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
 from activities.host import AssessActivities, PingActivities
+from activities.housekeeping import KeepingActivities
 from activities.images import ImageActivities
 from activities.images_upkeep import ImageUpkeepActivities
 from activities.mcp_call import McpActivities
@@ -104,6 +105,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         transcript = wiring.transcript(store)
         model = ModelActivities(transcript, known, servers)
         compaction = CompactionActivities(transcript, known)
+        keeping = KeepingActivities(store, engine, RunEraser(client).forget)
 
         async def fits(spec: SandboxSpec) -> None:
             await containers.fits(spec)
@@ -141,7 +143,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
             activities=[
                 compaction.compact,
                 McpActivities(servers).call,
-                *(model.call, hosts.list),
+                *(model.call, keeping.keep, keeping.append, keeping.purge, keeping.forget, hosts.list),
                 *wiring.deletion(settings, store, engine, RunEraser(client)),
                 *(upkeep.agents, upkeep.prune, upkeep.prune_agents, upkeep.collect, upkeep.name),
                 *wiring.branching(store, transcript, engine),
@@ -186,7 +188,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
                 **common,
             ),
         )
-        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store)
+        thaw = Thaw(settings.host_id, folder, boxes, engine, agents, store, destruction=destruction)
         # Before the first poll: a sandbox that is acquired is one that the watchdog knows of.
         await stack.enter_async_context(LeaseKeeper(client, folder, settings.host_id, lease, thaw.run).kept())
         # After the lease was renewed: what an expired one kept frozen is marked by then.

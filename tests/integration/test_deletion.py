@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ FILES = (
     "ln -s / ~/$C; mkdir ~/d; echo $C > ~/d/file; head -c 200000 /dev/urandom > ~/noise; echo $C >> ~/noise; echo $C"
 )
 LATER = timedelta(hours=25)
+Fire = Callable[[Lab, AgentHandle, str], Awaitable[str]]
 
 
 def canary() -> str:
@@ -117,7 +118,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
 
 
 @pytest.fixture
-async def fired(temporal: Client) -> AsyncIterator[Callable[[Lab, AgentHandle, str], object]]:
+async def fired(temporal: Client) -> AsyncIterator[Fire]:
     """Makes a schedule that sends an agent a message, and waits for the end of its first firing."""
     made: list[str] = []
 
@@ -140,14 +141,13 @@ async def fired(temporal: Client) -> AsyncIterator[Callable[[Lab, AgentHandle, s
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("key", ["", line("a", bytes(range(32)))], ids=["plain", "sealed"])
-async def test_nothing_of_a_deleted_agent_is_found(own: LabFactory, temporal: Client, key: str, fired: object) -> None:
+async def test_nothing_of_a_deleted_agent_is_found(own: LabFactory, temporal: Client, key: str, fired: Fire) -> None:
     keys = keys_from({VARIABLE: key} if key else {})
     own.settings = own.settings.model_copy(update={"snapshot_keys": keys})
     text = canary()
     async with own(obey) as it:
         agent = await lived(it, "doomed", text)
         uid = (await agent.status()).agent_uid
-        assert callable(fired)
         firing = await fired(it, agent, f"by the clock {text}")
         await agent.close(timeout=60)
         before = await in_store(it.store, text, keys)

@@ -68,7 +68,7 @@ class Yard:
         made = await self.boxes.acquire(SandboxIdentity("yard", self.uid, 1), body, None)
         self.id = made.sandbox_id
         command = "echo canary > /root/file; echo canary > /data/file; (sleep 600 &)"
-        await self.boxes.run(self.id, CommandRequest("t1", command, 20_000), lambda *_: None, lambda: False)
+        await self.boxes.run(self.id, CommandRequest("t1", command, 20_000), lambda _stream, _data: None, lambda: False)
 
     def inspected(self, template: str) -> str:
         return docker("inspect", "--format", template, self.id)
@@ -200,6 +200,18 @@ async def test_a_worker_that_dies_before_it_looked_is_followed_by_one_that_looks
     assert removed == []
     assert looked(found)["files"] == (1, 1)
     assert {one.what: one.looked_at for one in found.checked}["volumes"] == 2
+    assert yard.traces.noted() == []
+
+
+async def test_what_a_new_generation_replaces_is_looked_for_too(yard: Yard) -> None:
+    await yard.acquire()
+    old = yard.id
+    async with yard.destruction.replacing(yard.uid, 2):
+        made = await yard.boxes.acquire(SandboxIdentity("yard", yard.uid, 2), SandboxSpec(image=yard.image), None)
+    yard.id = made.sandbox_id
+    [(_, facts)] = yard.audit.noted
+    assert (facts["sandbox_id"], facts["generation"], facts["remnants"]) == (old, 1, [])
+    assert docker("inspect", "--format", "{{.State.Running}}", yard.id) == "true"
     assert yard.traces.noted() == []
 
 

@@ -31,6 +31,7 @@ from hibernaut.models import (
     ToolCall,
 )
 from hibernaut.models.children import MAX_TOTAL
+from hibernaut.models.deletion import Deletion
 from workflows import bounds
 from workflows.answers import Answers
 from workflows.children import Children, left
@@ -187,14 +188,16 @@ class _Family(Kin):
         child.id, child.deleted = agent_id, self.deleted
         return child
 
-    async def delete(self) -> None:
+    async def delete(self, *, by: str | None = None) -> Deletion:
+        assert by == "ann"
         self.deleted.append(self.id)
+        return Deletion()
 
 
 @pytest.mark.parametrize("mine", [True, False])
 async def test_a_child_that_is_being_made_is_deleted_with_its_parent(*, mine: bool) -> None:
     family = _Family(mine=mine)
-    await family._delete_children()  # pyright: ignore[reportPrivateUsage]
+    await family._delete_children("ann")  # pyright: ignore[reportPrivateUsage]
     assert family.deleted == (["a.child-1"] if mine else [])
 
 

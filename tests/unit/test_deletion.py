@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 from temporalio.testing import ActivityEnvironment
 
 from activities.adapters.local_store import LocalStore
@@ -30,13 +31,13 @@ CONTENT = random.Random(1).randbytes(5_000_000)
 class Office:
     """What deletes agents of one store; Temporal is a dictionary."""
 
-    def __init__(self, folder: Path, key: bytes | None = None) -> None:
+    def __init__(self, folder: Path, key: bytes = b"") -> None:
         self.store = LocalStore(folder)
         self.runs: dict[str, int] = {"agent": 0}
         self.key = key
         self.engine = self.engine_of(MemoryCapture())
         borrowers = Borrowers(self.store, Catalogue(self.store, PLAIN), PLAIN)
-        self.desk = DeletionActivities(self.store, self.engine, borrowers, self._find, key)
+        self.desk = DeletionActivities(self.store, self.engine, borrowers, self._find, key=key)
         self.keeping = KeepingActivities(self.store, self.engine, self._forget)
         self.env = ActivityEnvironment()
 
@@ -191,7 +192,7 @@ async def test_a_pack_that_another_borrowed_from_is_listed_with_who_needs_it(off
 
 
 async def test_what_sandboxes_left_is_in_it(office: Office) -> None:
-    data = {"host_id": "h1", "remnants": ["volumes: v1"]}
+    data: dict[str, JsonValue] = {"host_id": "h1", "remnants": ["volumes: v1"]}
     event = Event(seq=1, at=NOW, kind=EventKind.DESTROYED, summary="", data=data)
     await office.store.put(StoreKeys.events("u1", 1), EVENTS.dump_json((event,)))
     await office.survey()
@@ -201,7 +202,7 @@ async def test_what_sandboxes_left_is_in_it(office: Office) -> None:
 
 
 async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
-    for key, algorithm in ((None, "sha256"), (b"k" * 32, "hmac-sha256")):
+    for key, algorithm in ((b"", "sha256"), (b"k" * 32, "hmac-sha256")):
         folder = tmp_path / algorithm
         folder.mkdir()
         office = Office(folder, key)
@@ -209,9 +210,9 @@ async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
         await office.certify()
         found = await office.certificate()
         assert found.digest is not None
-        assert (found.digest.algorithm, is_intact(found, key)) == (algorithm, True)
+        assert (found.digest.algorithm, is_intact(found, key or None)) == (algorithm, True)
         forged = found.model_copy(update={"asked_by": "nobody"})
-        assert is_intact(forged, key) is False
+        assert is_intact(forged, key or None) is False
     # Without the key nobody can tell, nor make one anew that holds.
     assert is_intact(found) is None
     assert is_intact(sealed(forged, b"other" * 7), b"k" * 32) is False
