@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from hibernaut._doctor_runtimes import HINTS, examined
 from hibernaut.errors import HibernautError
 
 SOCKET = "/var/run/docker.sock"
@@ -48,6 +49,8 @@ class Machine:
     root: bool
     free_bytes: Callable[[str], int | None]
     """Bytes free below a folder; None when it is not here."""
+    mounted: Callable[[str], str] = lambda _: ""
+    """The options of the mount that a folder is on; empty when they are not known."""
 
     @classmethod
     def this(cls) -> "Machine":
@@ -58,6 +61,7 @@ class Machine:
             kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
             root=os.geteuid() == 0,
             free_bytes=_free,
+            mounted=_mounted,
         )
 
 
@@ -107,21 +111,15 @@ def _docker(version: dict[str, Any]) -> Check:
 
 
 def _runtimes(info: dict[str, Any], machine: Machine) -> list[Check]:
-    offered: dict[str, Any] = info.get("Runtimes") or {}
-    programs = {"runsc": ("runsc",), "kata": ("kata-runtime", "containerd-shim-kata-v2")}
+    here = machine.free_bytes(str(info.get("DockerRootDir") or "")) is not None
     checks: list[Check] = []
     for name in ("runc", "runsc", "kata"):
-        if name in offered:
-            checks.append(Check(f"runtime {name}", "ok", "offered"))
-            continue
-        lacks: list[str] = []
-        if name in programs and not any(machine.find(program) for program in programs[name]):
-            lacks.append(f"no program {' or '.join(programs[name])} on this machine")
-        if name == "kata" and not machine.kvm:
-            lacks.append("no use of /dev/kvm")
-        lacks.append(f"no `{name}` under `runtimes` in the daemon's settings (/etc/docker/daemon.json)")
-        hint = "`make gvisor` in a checkout fetches it and says what to add" if name == "runsc" else ""
-        checks.append(Check(f"runtime {name}", "failed" if name == "runc" else "missing", "; ".join(lacks), hint))
+        way, lacks = examined(name, info, machine.find, kvm=machine.kvm, here=here)
+        if lacks:
+            state: State = "failed" if name == "runc" else "missing"
+            checks.append(Check(f"runtime {name}", state, "; ".join(lacks), HINTS.get(name, "")))
+        else:
+            checks.append(Check(f"runtime {name}", "ok", way))
     return checks
 
 
@@ -150,15 +148,12 @@ def _disk(info: dict[str, Any], machine: Machine) -> list[Check]:
     driver = str(info.get("Driver") or "?")
     status: list[list[str]] = info.get("DriverStatus") or []
     backing = next((value for name, value, *_ in status if name == "Backing Filesystem"), "")
-    quotas = driver in {"btrfs", "zfs"} or (driver == "overlay2" and backing == "xfs")
     storage = f"{driver} on {backing}" if backing else driver
     folder = str(info.get("DockerRootDir") or "")
     free = machine.free_bytes(folder)
     checks = [
         Check("storage", "ok", storage),
-        Check("disk quotas", "ok", "by the file system, if it is mounted with project quotas")
-        if quotas
-        else Check("disk quotas", "missing", f"none on {storage}: a watch holds sandboxes to `disk_mb`, a moment late"),
+        _quotas(driver, backing, storage, machine.mounted(folder)),
     ]
     if free is None:
         return checks
@@ -166,6 +161,21 @@ def _disk(info: dict[str, Any], machine: Machine) -> list[Check]:
     little = free < LITTLE_BYTES
     hint = "free some: sandboxes are stopped when they use up the host's reserve (HIBERNAUT_DISK_RESERVE_MB)"
     return [*checks, Check("free disk", "failed" if little else "ok", found, hint if little else "")]
+
+
+def _quotas(driver: str, backing: str, storage: str, options: str) -> Check:
+    name, late = "disk quotas", "a watch holds sandboxes to `disk_mb`, a moment late"
+    if driver in {"btrfs", "zfs"}:
+        return Check(name, "ok", f"by {driver}")
+    if driver != "overlay2" or backing != "xfs":
+        return Check(
+            name, "missing", f"none on {storage}: {late}", "an xfs with `pquota` for the daemon's files has them"
+        )
+    if not options:
+        return Check(name, "ok", "by xfs, if it is mounted with project quotas")
+    if {"pquota", "prjquota"} & set(options.split(",")):
+        return Check(name, "ok", "by xfs, which is mounted with project quotas")
+    return Check(name, "missing", f"xfs is mounted without project quotas: {late}", "mount it with `pquota`")
 
 
 def _beside(info: dict[str, Any], machine: Machine) -> Check:
@@ -182,11 +192,12 @@ def _allowlist(info: dict[str, Any], machine: Machine) -> Check:
     if not machine.root:
         return Check(name, "missing", "not root", "run the worker as root, as a proxy listens in each container")
     runtimes: dict[str, dict[str, Any]] = info.get("Runtimes") or {}
+    none = "; kata has none" if "kata" in runtimes else ""
     arguments: list[str] = runtimes.get("runsc", {}).get("runtimeArgs") or []
     if "runsc" in runtimes and "network=host" not in {one.lstrip("-") for one in arguments}:
         hint = "for runsc add `--network=host` to its runtimeArgs in the daemon's settings"
-        return Check(name, "missing", "with runc alone", hint)
-    return Check(name, "ok", "with runc and runsc" if "runsc" in runtimes else "with runc")
+        return Check(name, "missing", f"with runc alone{none}", hint)
+    return Check(name, "ok", f"with runc{' and runsc' if 'runsc' in runtimes else ''}{none}")
 
 
 def _clock(info: dict[str, Any], machine: Machine) -> Check:
@@ -226,6 +237,22 @@ def _get(client: httpx2.Client, path: str) -> dict[str, Any]:
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
+
+
+def _mounted(folder: str) -> str:
+    """The options of the file system itself: of the mount, those behind the dash of a line of mountinfo."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        place = Path(folder).resolve()
+    except OSError:
+        return ""
+    best, options = -1, ""
+    for line in lines:
+        mount, _, file_system = line.partition(" - ")
+        point = Path(mount.split(" ")[4])
+        if place.is_relative_to(point) and len(point.parts) >= best:
+            best, options = len(point.parts), file_system.split(" ")[-1]
+    return options
 
 
 def _free(folder: str) -> int | None:

@@ -1,6 +1,8 @@
 """The doctor's judgement of what a Docker daemon says."""
 
 import json
+from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +28,9 @@ INFO: dict[str, Any] = {
     "DockerRootDir": "/var/lib/docker",
     "SystemTime": "2026-03-01T13:00:01.123456789+01:00",
 }
-MACHINE = Machine(now=NOW, find=lambda _: None, kvm=False, root=True, free_bytes=lambda _: 50 << 30)
+MACHINE = Machine(
+    now=NOW, find={"/usr/bin/runsc": "/usr/bin/runsc"}.get, kvm=False, root=True, free_bytes=lambda _: 50 << 30
+)
 
 
 def told(info: dict[str, Any] | None = None, machine: Machine = MACHINE) -> dict[str, tuple[str, str]]:
@@ -58,6 +62,50 @@ def test_a_host_with_everything_but_kata() -> None:
 )
 def test_what_is_missing_is_told(info: dict[str, Any], expected: tuple[str, str]) -> None:
     assert expected in wrong(info)
+
+
+NOTHING: dict[str, str] = {}
+NO_FOLDER: dict[str, int] = {}
+KATA = {"Runtimes": {"runc": {"path": "runc"}, "kata": {"runtimeType": "io.containerd.kata.v2"}}}
+
+
+@pytest.mark.parametrize(
+    ("info", "machine", "state", "said"),
+    [
+        ({}, MACHINE, "missing", "no program containerd-shim-kata-v2 or kata-runtime"),
+        (KATA, MACHINE, "missing", "the daemon starts it by containerd-shim-kata-v2, which is not on this machine"),
+        (KATA, replace(MACHINE, find=str), "missing", "no use of /dev/kvm"),
+        (KATA, replace(MACHINE, find=str, kvm=True), "ok", "offered: io.containerd.kata.v2"),
+        (KATA, replace(MACHINE, kvm=True, free_bytes=NO_FOLDER.get), "ok", "offered"),
+    ],
+)
+def test_what_kata_lacks_is_told_one_by_one(info: dict[str, Any], machine: Machine, state: str, said: str) -> None:
+    found = told(info, machine)
+    assert found["runtime kata"][0] == state
+    assert said in found["runtime kata"][1]
+    assert ("kata has none" in found["network allowlist"][1]) == bool(info)
+
+
+def test_how_a_runtime_is_started_is_told_and_a_program_that_is_gone() -> None:
+    assert told()["runtime runsc"] == ("ok", "offered: /usr/bin/runsc --network=host")
+    state, said = told(machine=replace(MACHINE, find=NOTHING.get))["runtime runsc"]
+    assert (state, "/usr/bin/runsc, which is not on this machine" in said) == ("missing", True)
+
+
+@pytest.mark.parametrize(
+    ("driver", "backing", "options", "state"),
+    [
+        ("overlay2", "xfs", "rw,attr2,prjquota", "ok"),
+        ("overlay2", "xfs", "rw,attr2,noquota", "missing"),
+        ("overlay2", "xfs", "", "ok"),
+        ("overlay2", "extfs", "rw", "missing"),
+        ("btrfs", "", "rw", "ok"),
+        ("vfs", "xfs", "rw,pquota", "missing"),
+    ],
+)
+def test_quotas_are_those_of_the_mount(driver: str, backing: str, options: str, state: str) -> None:
+    info = {"Driver": driver, "DriverStatus": [["Backing Filesystem", backing]]}
+    assert told(info, replace(MACHINE, mounted=defaultdict(lambda: options).__getitem__))["disk quotas"][0] == state
 
 
 def test_user_namespaces_are_seen() -> None:
