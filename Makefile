@@ -9,7 +9,7 @@ SUITES := $(BIN)/python -m tests.suites $(LOOK)
 BESIDE := $(if $(ARGS),,--beside tests/unit --beside tests/workflows --beside tests/replay)
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
-.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-snapshots bench-weeks lock wheel clean
+.PHONY: help setup venv gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-security bench-snapshots bench-weeks lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench: setup ## the benchmarks; results in benchmarks/results (ARGS=steps or ano
 bench-snapshots: setup ## snapshots, ours beside restic, borg, docker commit and others (12 minutes; ARGS=--quick tries it)
 	@deploy/setup/run peers
 	@$(BIN)/python -m benchmarks.bench_snapshots $(ARGS)
+
+bench-security: setup ## attacks tried and stopped, overhead beside plain Docker, the proxy (15 minutes; ARGS=--quick tries it)
+	@$(BIN)/python -m benchmarks.bench_security $(ARGS)
 
 bench-weeks: setup ## 10,000 steps in 60 days, sleep, wakes, a day's schedule (12 minutes; ARGS=--quick tries it)
 	@$(BIN)/python -m benchmarks.bench_weeks $(ARGS)

@@ -57,6 +57,14 @@ class EgressHost:
         for boxes in self._boxes:
             await boxes.close()
 
+    async def end(self) -> None:
+        """End the proxy too."""
+        await self.close()
+        with suppress(OSError):
+            wire.ask(self.folder, wire.Request(op="end"))
+            # A child of this process: waited for, so that nothing is left of it.
+            await asyncio.to_thread(os.waitpid, self.pid, 0)
+
     @property
     def pid(self) -> int:
         """Of the proxy."""
@@ -130,8 +138,4 @@ async def egress_host(home: Path, daemon: Daemon | None = None) -> AsyncGenerato
     finally:
         for box in await host.boxes.owned():
             await host.boxes.remove(box.sandbox_id)
-        await host.close()
-        with suppress(OSError):
-            wire.ask(host.folder, wire.Request(op="end"))
-            # A child of this process: waited for, so that nothing is left of it.
-            await asyncio.to_thread(os.waitpid, host.pid, 0)
+        await host.end()

@@ -45,7 +45,7 @@ async def far_hosts() -> AsyncGenerator[FarHosts]:
     """Run both until the block ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ca = _certificates(folder)
+        ca = make_certificates(folder)
         tls, plain = _socket(), _socket()
         hosts = FarHosts(tls.getsockname()[1], plain.getsockname()[1], ca)
         async with _serving(_app(hosts), tls, folder), _serving(_app(hosts), plain, None):
@@ -106,7 +106,7 @@ def _socket() -> socket.socket:
     return made
 
 
-def _certificates(folder: Path) -> str:
+def make_certificates(folder: Path) -> str:
     """A CA and a certificate of it for all names, in PEM files; the CA's PEM."""
     now = dt.datetime.now(dt.UTC)
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
