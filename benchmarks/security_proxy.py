@@ -1,7 +1,7 @@
 """What the egress proxy costs: latency of a new connection and throughput, beside a direct connection.
 
-The client is the same program in two sandboxes: one has an allowlist and the proxy, the other Docker's bridge. Both reach
-the same server, on the host's address on that bridge. They take turns.
+The client is the same program in two sandboxes: one has an allowlist and the proxy, the other Docker's bridge. Both
+reach the same server, on the host's address on that bridge. They take turns.
 """
 
 from __future__ import annotations
