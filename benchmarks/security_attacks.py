@@ -125,7 +125,7 @@ def run(plan: Mapping[tuple[str, str], tuple[str, str]]) -> list[Tried]:
         nodes = [f"{FOLDER}/{module}.py::{test}" for module, test in plan]
         command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "--timeout", "900"]
         subprocess.run([*command, f"--junitxml={file}", *nodes], cwd=ROOT, check=False)
-        passed = _passed(file)
+        passed = verdicts(file)
     tried: list[Tried] = []
     for (module, test), (attack, runtime) in plan.items():
         of_it = [ended for (where, name), ended in passed.items() if where == module and _stands_for(test, name)]
@@ -139,7 +139,7 @@ def _stands_for(test: str, name: str) -> bool:
     return name == test or ("[" not in test and name.partition("[")[0] == test)
 
 
-def _passed(file: Path) -> dict[tuple[str, str], bool | None]:
+def verdicts(file: Path) -> dict[tuple[str, str], bool | None]:
     """By module and test, whether it passed; None when it was skipped."""
     found: dict[tuple[str, str], bool | None] = {}
     # Written by pytest just now.

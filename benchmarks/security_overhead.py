@@ -42,12 +42,14 @@ class Pair:
         """Median milliseconds and ratios; the two take turns."""
         times: dict[str, list[float]] = {"plain_start": [], "start": [], "plain_exec": [], "exec": []}
         ways: dict[str, Callable[[], Awaitable[None]]] = {"plain_start": self._start_plain, "start": self._start}
-        await self._in_turns(ways, starts, times, after=self._drop)
-        await self._start_plain()
-        await self._start()
-        ways = {"plain_exec": self._exec_plain, "exec": self._exec}
-        await self._in_turns(ways, execs, times, after=None)
-        await self._drop()
+        try:
+            await self._in_turns(ways, starts, times, after=self._drop)
+            await self._start_plain()
+            await self._start()
+            ways = {"plain_exec": self._exec_plain, "exec": self._exec}
+            await self._in_turns(ways, execs, times, after=None)
+        finally:
+            await self._drop()
         figures = {f"{name}_ms": middle(taken) for name, taken in times.items()}
         ratios = {f"{what}_ratio": figures[f"{what}_ms"] / figures[f"plain_{what}_ms"] for what in ("start", "exec")}
         return {**figures, **{name: round(ratio, 2) for name, ratio in ratios.items()}}

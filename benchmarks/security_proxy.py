@@ -84,19 +84,19 @@ async def measure(rounds: int, requests: int, size: int) -> dict[str, dict[str, 
     """By scheme: medians of both ways, what the proxy adds, and the ratio of throughputs."""
     daemon = Daemon()
     bridge: Any = await asyncio.to_thread(daemon.api.inspect_network, "bridge")
-    address = str(bridge["IPAM"]["Config"][0]["Gateway"])
+    subnet = str(bridge["IPAM"]["Config"][0]["Subnet"])
     latency: dict[tuple[str, str], list[float]] = {}
     speed: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="hb-") as name:
         folder = Path(name)
-        host = EgressHost(folder / "home", daemon, {"HIBERNAUT_EGRESS_REACHABLE": f"{address}/32"})
+        host = EgressHost(folder / "home", daemon, {"HIBERNAUT_EGRESS_REACHABLE": subnet})
         try:
+            direct = await Guest(host, network={"mode": "open"}).wake()
+            details: Any = await asyncio.to_thread(daemon.api.inspect_container, direct.sandbox_id)
+            address = str(details["NetworkSettings"]["Networks"]["bridge"]["Gateway"])
             async with _servers(address, folder) as ports:
                 rules = [f"{address}:{port}" for port in ports.values()]
-                guests = {
-                    "proxy": await Guest(host, *rules).wake(),
-                    "direct": await Guest(host, network={"mode": "open"}).wake(),
-                }
+                guests = {"proxy": await Guest(host, *rules).wake(), "direct": direct}
                 for turn in range(rounds):
                     for scheme, port in ports.items():
                         for way in list(guests) if turn % 2 else reversed(list(guests)):
