@@ -9,6 +9,8 @@ from pydantic import JsonValue
 from temporalio.testing import ActivityEnvironment
 
 from activities.adapters.local_store import LocalStore
+from activities.audit import AgentAudit
+from activities.audit_digests import Digests
 from activities.deletion import AUDIT, DeletionActivities
 from activities.errors import SnapshotOvertaken
 from activities.housekeeping import EVENTS, KeepingActivities
@@ -38,7 +40,7 @@ class Office:
         self.engine = self.engine_of(MemoryCapture())
         borrowers = Borrowers(self.store, Catalogue(self.store, PLAIN), PLAIN)
         self.desk = DeletionActivities(self.store, self.engine, borrowers, self._find, key=key)
-        self.keeping = KeepingActivities(self.store, self.engine, self._forget)
+        self.keeping = KeepingActivities(self.store, self.engine, self._forget, AgentAudit(self.store, Digests()))
         self.env = ActivityEnvironment()
 
     def engine_of(self, files: MemoryCapture) -> Engine:
