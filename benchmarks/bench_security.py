@@ -70,8 +70,8 @@ def _attacks(tried: Sequence[Mapping[str, Any]], loose: Sequence[Mapping[str, An
     ]
     blocks = [
         "## Attacks",
-        "As root in the sandbox, as it is by default; made by `tests/security`. `-`: not tried; of those on the kernel, what "
-        "would be an attack on gVisor's own alone.",
+        """As root in the sandbox, as it is by default; made by `tests/security`. `-`: not tried; of those on the kernel,
+what would be an attack on gVisor's own alone.""",
         _table([("runtime", "stopped", "tried"), *counted]),
         _table(
             [("attack", *runtimes), *((name, *(verdicts.get((name, one), "-") for one in runtimes)) for name in names)]
