@@ -214,12 +214,7 @@ async def _show(env: dict[str, str], agent: AgentHandle, run_id: str, port: int,
 async def test_keys_come_and_change_in_the_middle_of_a_life(stack: DevStack, tmp_path: Path) -> None:
     env = await environment(stack, tmp_path, "rolled")
     names: list[str] = []
-    rings: list[dict[str, str]] = [
-        {},
-        {VARIABLE: KEY, "HIBERNAUT_PAYLOAD_SEAL": "off"},
-        {VARIABLE: KEY},
-        {VARIABLE: f"{NEXT},{KEY}"},
-    ]
+    rings: list[dict[str, str]] = [{}, {VARIABLE: KEY}, {VARIABLE: f"{NEXT},{KEY}"}]
     for place, ring in enumerate(rings):
         async with (
             tenant(env | ring, ending=place == len(rings) - 1) as labs,
