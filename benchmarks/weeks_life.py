@@ -26,7 +26,6 @@ from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from benchmarks.weeks_plan import Life
@@ -35,7 +34,7 @@ from hibernaut import contracts as c
 from hibernaut._temporal import Workflows
 from hibernaut.models import AgentState, Answer, AnswerState, EventsPage, SendRequest, Ticket
 from tests.support.histories import chain, size, started
-from tests.support.skipping import TEST_SERVER
+from tests.support.skipping import time_skipping
 from tests.workflows.conftest import SEARCH_ATTRIBUTES, Rig
 from tests.workflows.world import HOST, World, say, shell
 from workers.registry import WORKFLOWS, workflow_runner
@@ -90,11 +89,7 @@ async def pretended() -> AsyncGenerator[Rig]:
     world = World()
     activities = list(world.activities())
     async with AsyncExitStack() as stack:
-        environment = await stack.enter_async_context(
-            await WorkflowEnvironment.start_time_skipping(
-                test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter
-            )
-        )
+        environment = await stack.enter_async_context(time_skipping())
         client = environment.client
         kinds = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES}
         await client.operator_service.add_search_attributes(

@@ -21,9 +21,12 @@ async def test_a_run_hands_on_what_of_the_spec_is_not_at_its_default(rig: Rig) -
     await rig.ask(agent, "hi")
     await rig.order(agent, "hibernate")
     await rig.until(agent, state=AgentState.HIBERNATED)
-    history = rig.client.get_workflow_handle(agent.id).fetch_history_events()
-    first: Any = await anext(history)
-    spec = json.loads(first.workflow_execution_started_event_attributes.input.payloads[0].data)
+    started: Any = None
+    while started is None or not started.continued_execution_run_id:
+        # It sleeps a moment before it goes on in a run of its own.
+        first: Any = await anext(rig.client.get_workflow_handle(agent.id).fetch_history_events())
+        started = first.workflow_execution_started_event_attributes
+    spec = json.loads(started.input.payloads[0].data)
     assert spec == {"model": "scripted", "instructions": "be kind", "sandbox": {"memory_mb": 64}}
 
 
