@@ -44,6 +44,10 @@ def proxy(*, quick: bool) -> dict[str, Any]:
     return {"proxy": {**figures, "n_latency": rounds * requests, "n_throughput": rounds, "bytes": size}}
 
 
+WORDS = (
+    "As root in the sandbox, as it is by default; made by `tests/security`. `-`: not tried; of those on the kernel, "
+    "what would be an attack on gVisor's own alone."
+)
 WORK = {"attacks": attacks, "overhead": overhead, "proxy": proxy}
 
 
@@ -70,8 +74,7 @@ def _attacks(tried: Sequence[Mapping[str, Any]], loose: Sequence[Mapping[str, An
     ]
     blocks = [
         "## Attacks",
-        """As root in the sandbox, as it is by default; made by `tests/security`. `-`: not tried; of those on the kernel,
-what would be an attack on gVisor's own alone.""",
+        WORDS,
         _table([("runtime", "stopped", "tried"), *counted]),
         _table(
             [("attack", *runtimes), *((name, *(verdicts.get((name, one), "-") for one in runtimes)) for name in names)]
