@@ -1,5 +1,6 @@
 """From settings to adapters to activities: the one place that knows which class stands behind which port."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from activities.adapters.docker_traces import DockerTraces
 from activities.adapters.image_policy import ANY_IMAGE, ImagePolicy
 from activities.adapters.s3_store import S3Settings
 from activities.adapters.stores import open_store as open_store_url
+from activities.audit_digests import Digests
 from activities.checkpoints import Checkpoints
 from activities.deletion import DeletionActivities
 from activities.destruction import Destruction
@@ -35,6 +37,8 @@ from workers import owner
 from workers.runs import RunEraser
 from workers.settings import HostSettings, Settings
 from workers.watchdog.folder import HostFolder
+
+_log = logging.getLogger(__name__)
 
 
 def docker(settings: HostSettings) -> Daemon:
@@ -61,6 +65,13 @@ def open_store(settings: Settings) -> ObjectStore:
 def audit_store(settings: Settings) -> ObjectStore:
     """The store of the audit log, opened anew: the deployment's, unless it has one of its own."""
     return open_store_url(settings.audit.store or settings.store, s3=_s3(settings), lock=settings.audit.retention)
+
+
+def digests(settings: Settings) -> Digests:
+    """What makes the digests of audit lines."""
+    if not settings.audit.key:
+        _log.warning("digests of the audit log have no key: short contents can be guessed (HIBERNAUT_AUDIT_KEY)")
+    return Digests(settings.audit.key)
 
 
 def _s3(settings: Settings) -> S3Settings:

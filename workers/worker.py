@@ -16,7 +16,6 @@ from activities.adapters.egress_secrets import unseen
 from activities.adapters.secret_values import SecretValues
 from activities.artifacts import ArtifactActivities
 from activities.audit import AgentAudit
-from activities.audit_digests import Digests
 from activities.children import ChildActivities
 from activities.compaction import CompactionActivities
 from activities.host import AssessActivities, PingActivities
@@ -106,7 +105,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         audit_store = wiring.audit_store(settings)
         stack.push_async_callback(audit_store.close)
         await audit_store.head("probe")
-        digests = Digests(settings.audit.key)
+        digests = wiring.digests(settings)
         folder = wiring.host_folder(settings)
         hosts_sandboxes = settings.serves == "all"
         if hosts_sandboxes:

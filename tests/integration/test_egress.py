@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from ipaddress import ip_network
 
@@ -11,6 +12,8 @@ from temporalio.client import Client
 from activities.adapters import egress_wire as wire
 from activities.ports.store import ObjectStore
 from examples.scripted_model import Conversation, Reply, respond, say, shell
+from hibernaut._audit_chain import read
+from hibernaut.contracts import StoreKeys
 from tests.integration.conftest import LabFactory, retire
 from tests.support.far_hosts import ADDRESS, far_hosts
 from workers.egress.folder import egress_folder
@@ -21,6 +24,16 @@ pytestmark = pytest.mark.slow
 
 def _told(conversation: Conversation) -> Reply:
     return say("|".join(f"{one.stdout.strip()}:{one.stderr.strip()}" for one in conversation.calls[-1].results))
+
+
+async def _on_record(store: ObjectStore, host_id: str) -> set[tuple[str, bool]]:
+    """What the host's audit chain tells of connections: to which host, and whether it was allowed."""
+    found: set[tuple[str, bool]] = set()
+    async for info in store.list(StoreKeys.host_audit(host_id)):
+        for line in map(read, (await store.get(info.key)).decode().splitlines()):
+            if line.kind == "egress.decided":
+                found.add((str(line.facts["host"]), bool(line.facts["allowed"])))
+    return found
 
 
 async def test_an_agent_reaches_its_hosts_before_and_after_a_sleep_and_is_told_of_others(
@@ -40,6 +53,8 @@ async def test_an_agent_reaches_its_hosts_before_and_after_a_sleep_and_is_told_o
                 said.append((await agent.send("again", timeout=60)).text)
                 assert said == ["200:|:[hibernaut] blocked by policy: evil.example (not in the allowlist)"] * 2
                 assert len(far.asked) == 2
+                while not {(ADDRESS, True), ("evil.example", False)} <= await _on_record(store, opened.host_id):
+                    await asyncio.sleep(0.2)
                 folder = egress_folder(opened)
                 assert len(wire.ask(folder, wire.Request(op="list")).doors or {}) == 1
                 await agent.close()
