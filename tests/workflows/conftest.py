@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 from hibernaut import contracts as c
 from hibernaut.models import AgentStatus, Answer, AnswerState, SendRequest, Ticket
 from tests.support.scripted_agents import temporal_server
-from tests.support.skipping import time_skipping
+from tests.support.skipping import let_pass, time_skipping
 from tests.workflows.world import HOST, World
 from workers.registry import WORKFLOWS, workflow_runner
 
@@ -122,12 +122,7 @@ class Rig:
         return await handle.execute_update(name, args=arguments, result_type=AgentStatus)
 
     async def skip(self, **time: float) -> None:
-        """Let time pass; the server now and then drops a connection over it, and is asked again."""
-        for _ in range(2):
-            with contextlib.suppress(RPCError):
-                await self.environment.sleep(timedelta(**time))
-                return
-        await self.environment.sleep(timedelta(**time))
+        await let_pass(self.environment, timedelta(**time))
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.testservice.v1 import LockTimeSkippingRequest
 from temporalio.exceptions import ActivityError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.support.skipping import CancelsOfWhatEnded, time_skipping
+from tests.support.skipping import CancelsOfWhatEnded, let_pass, time_skipping
 
 _LOOP: list[asyncio.AbstractEventLoop] = []
 _HAS_BEGUN = asyncio.Event()
@@ -86,3 +87,15 @@ async def test_an_activity_that_ends_as_it_is_cancelled_does_not_stop_its_workfl
         await handle.execute_update(CancelsTooLate.cancel)
         assert await handle.result() == "done"
     assert guards[0].kept == 1
+
+
+async def test_time_passes_though_the_server_holds_it_for_a_task_that_is_over() -> None:
+    async with time_skipping() as environment:
+        await environment.client.test_service.lock_time_skipping(LockTimeSkippingRequest())
+        before = await environment.get_current_time()
+        await let_pass(environment, timedelta(hours=1), patience=1)
+        assert await environment.get_current_time() - before >= timedelta(hours=1)
+        # What is let go of was the one too many: the time that nobody asks to pass stands still as ever.
+        after = await environment.get_current_time()
+        await asyncio.sleep(0.5)
+        assert await environment.get_current_time() - after < timedelta(minutes=1)
