@@ -9,14 +9,20 @@ import json
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from hibernaut.models.base import Open
 
 CERTIFICATE = "hibernaut-deletion/1"
 
 
-class Amount(Open):
+class Paper(Open):
+    """A part of a certificate: fields that this release does not know stay in it, for its digest is over them too."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Amount(Paper):
     """How much of something."""
 
     objects: int = 0
@@ -24,7 +30,7 @@ class Amount(Open):
     """As stored."""
 
 
-class Inspection(Open):
+class Inspection(Paper):
     """What was looked for once everything was removed."""
 
     what: str
@@ -33,7 +39,7 @@ class Inspection(Open):
     """How many were there, but for what `retained` and `pending` say."""
 
 
-class Borrower(Open):
+class Borrower(Paper):
     """An agent whose snapshots need a part of a pack."""
 
     agent_uid: str
@@ -44,20 +50,22 @@ class Borrower(Open):
     """Whether it is a fork of the deleted agent; else it stored the same content and borrowed it."""
 
 
-class RetainedPack(Open):
+class RetainedPack(Paper):
     """A pack of the deleted agent that stays, as others need a part of it."""
 
     pack: str
     """The last part of its key."""
     bytes: int
+    whole: bool = True
+    """Whether it still holds what nobody else needs; else that was overwritten."""
     needed_by: tuple[Borrower, ...]
 
 
-class Retained(Open):
+class Retained(Paper):
     """What is kept."""
 
     packs: tuple[RetainedPack, ...] = ()
-    """Each is kept whole, the part that nobody else needs included, until nobody needs any of it."""
+    """Each is kept until nobody needs any of it."""
     audit: Amount = Amount()
     """The agent's audit chain: ids, times and keyed digests."""
     unreadable: int = 0
@@ -66,15 +74,15 @@ class Retained(Open):
     """A sentence for each kind of thing that is kept."""
 
 
-class Pending(Open):
-    """What nobody needs, and a later collection deletes."""
+class Pending(Paper):
+    """What nobody needs: emptied, and a later collection deletes it."""
 
     packs: int = 0
     bytes: int = 0
     why: str = ""
 
 
-class Seal(Open):
+class Seal(Paper):
     """The digest over all other fields: canonical JSON (sorted keys, no spaces, UTF-8) without `digest`."""
 
     algorithm: Literal["hmac-sha256", "sha256"]
@@ -83,7 +91,7 @@ class Seal(Open):
     """Hexadecimal."""
 
 
-class Certificate(Open):
+class Certificate(Paper):
     """The object `certificates/<agent_uid>.json`, the last one that a deletion writes."""
 
     format: Literal["hibernaut-deletion/1"] = CERTIFICATE
@@ -103,6 +111,9 @@ class Certificate(Open):
     checked: tuple[Inspection, ...] = ()
     retained: Retained = Retained()
     pending: Pending = Pending()
+    rewritten: Amount = Amount()
+    """Packs in which something was overwritten that nobody needs, those of agents deleted before included that this one
+    named; bytes that are gone with it."""
     remnants: tuple[str, ...] = ()
     """What destroyed sandboxes left on their hosts."""
     digest: Seal | None = None
@@ -134,20 +145,15 @@ class CertificateFound(Open):
 
 
 def canonical(certificate: Certificate) -> bytes:
-    """What the digest is over."""
-    body = certificate.model_dump(mode="json", exclude={"digest"})
+    """What the digest is over: the fields that it was written with, and no others that were thought of since."""
+    body = certificate.model_dump(mode="json", exclude={"digest"}, exclude_unset=True)
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sealed(certificate: Certificate, key: bytes | None = None) -> Certificate:
-    """The certificate with its digest."""
-    data = canonical(certificate)
-    seal = (
-        Seal(algorithm="sha256", value=hashlib.sha256(data).hexdigest())
-        if key is None
-        else Seal(algorithm="hmac-sha256", value=hmac.new(key, data, hashlib.sha256).hexdigest())
-    )
-    return certificate.model_copy(update={"digest": seal})
+    """The certificate with its digest, and each of its fields written out."""
+    certificate = Certificate.model_validate(certificate.model_dump(exclude={"digest"}))
+    return certificate.model_copy(update={"digest": _seal(canonical(certificate), key)})
 
 
 def is_intact(certificate: Certificate, key: bytes | None = None) -> bool | None:
@@ -157,5 +163,11 @@ def is_intact(certificate: Certificate, key: bytes | None = None) -> bool | None
         return False
     if found.algorithm == "hmac-sha256" and key is None:
         return None
-    again = sealed(certificate, key if found.algorithm == "hmac-sha256" else None)
-    return again.digest is not None and hmac.compare_digest(again.digest.value, found.value)
+    again = _seal(canonical(certificate), key if found.algorithm == "hmac-sha256" else None)
+    return hmac.compare_digest(again.value.encode(), found.value.encode())
+
+
+def _seal(data: bytes, key: bytes | None) -> Seal:
+    if key is None:
+        return Seal(algorithm="sha256", value=hashlib.sha256(data).hexdigest())
+    return Seal(algorithm="hmac-sha256", value=hmac.new(key, data, hashlib.sha256).hexdigest())

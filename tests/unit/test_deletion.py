@@ -1,5 +1,8 @@
 """Deletions: counted before, looked for after, certified once, whatever happens in between."""
 
+import hashlib
+import hmac
+import json
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +20,7 @@ from activities.housekeeping import EVENTS, KeepingActivities
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.entries import Entry, Kind
-from activities.snapshots.retained import Borrowers
+from activities.snapshots.rewriting import Rewriting
 from activities.snapshots.sealing import PLAIN
 from activities.snapshots.sharing import Bounds
 from hibernaut.contracts import PurgeRequest, StoreKeys
@@ -38,8 +41,8 @@ class Office:
         self.runs: dict[str, int] = {"agent": 0}
         self.key = key
         self.engine = self.engine_of(MemoryCapture())
-        borrowers = Borrowers(self.store, Catalogue(self.store, PLAIN), PLAIN)
-        self.desk = DeletionActivities(self.store, self.engine, borrowers, self._find, key=key)
+        rewriting = Rewriting(self.store, Catalogue(self.store, PLAIN), PLAIN)
+        self.desk = DeletionActivities(self.store, self.engine, rewriting, self._find, key=key)
         self.keeping = KeepingActivities(self.store, self.engine, self._forget, AgentAudit(self.store, Digests()))
         self.env = ActivityEnvironment()
 
@@ -107,9 +110,8 @@ async def test_what_was_there_is_counted_and_what_is_there_is_looked_for(office:
     found = await office.certificate()
     assert (found.agent_id, found.agent_uid, found.asked_by, found.asked_at) == ("a", "u1", "ann", NOW)
     counts = {kind: amount.objects for kind, amount in found.removed.items()}
-    # Its marker and its pack are the collection's: it offered them to others.
-    assert counts.pop("packs", 0) == 0
-    assert counts == {"transcript": 1, "uploads": 1, "manifests": 1, "offers": 1, "snapshot notes": 1}
+    # It offered its pack to others: the name is left to the collection.
+    assert counts == {"packs": 1, "transcript": 1, "uploads": 1, "manifests": 1, "offers": 1, "snapshot notes": 1}
     assert found.removed["transcript"].bytes == len(b"secret content")
     assert found.runs == {"agent": 2}
     assert {looked.what: looked.found for looked in found.checked} == {
@@ -118,7 +120,8 @@ async def test_what_was_there_is_counted_and_what_is_there_is_looked_for(office:
         "runs: agent": 0,
     }
     assert (found.retained.packs, found.pending.packs, told.pending_packs) == ((), 1, 1)
-    assert found.pending.bytes > len(CONTENT)
+    assert found.pending.bytes < 100 < len(CONTENT) < found.removed["packs"].bytes
+    assert (found.rewritten.objects, found.rewritten.bytes) == (1, found.removed["packs"].bytes)
     assert found.retained.audit.objects == 1
     assert AUDIT in found.retained.why
     assert "secret" not in found.model_dump_json()
@@ -218,3 +221,18 @@ async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
     # Without the key nobody can tell, nor make one anew that holds.
     assert is_intact(found) is None
     assert is_intact(sealed(forged, b"other" * 7), b"k" * 32) is False
+
+
+def test_a_certificate_of_another_release_is_intact() -> None:
+    found = sealed(Certificate(agent_id="a", agent_uid="u", asked_at=NOW, begun_at=NOW, written_at=NOW), b"k" * 32)
+    known = json.loads(found.model_dump_json())
+    # What was written before a field was thought of, and what is written by a release that thought of more.
+    older = {name: value for name, value in known.items() if name != "rewritten"}
+    newer = known | {"witnesses": ["ann"], "retained": known["retained"] | {"why_so": "law"}}
+    for body in (older, newer):
+        del body["digest"]
+        data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        digest = {"algorithm": "hmac-sha256", "value": hmac.new(b"k" * 32, data, hashlib.sha256).hexdigest()}
+        assert is_intact(Certificate.model_validate(body | {"digest": digest}), b"k" * 32) is True
+    forged = newer | {"witnesses": [], "digest": digest}
+    assert is_intact(Certificate.model_validate(forged), b"k" * 32) is False
