@@ -67,7 +67,7 @@ def deletion_lines(name: str, done: Deletion) -> Iterator[str]:
     if done.retained_packs:
         yield f"Kept for others: {done.retained_packs:,} packs; the certificate lists them."
     if done.pending_packs:
-        yield f"Left to the collection: {done.pending_packs:,} packs that nobody needs."
+        yield f"Left to the collection: {done.pending_packs:,} packs, emptied: nobody needs them."
     for remnant in done.remnants:
         yield f"Left of a sandbox: {remnant}"
 
@@ -84,6 +84,8 @@ def certificate_lines(found: CertificateFound) -> Iterator[str]:
         yield f"removed   runs, {kind}: {number:,}"
     for looked in one.checked:
         yield f"checked   {looked.what}: {looked.found or 'none left'}"
+    if one.rewritten.objects:
+        yield f"rewritten packs: {one.rewritten.objects:,}, {size(one.rewritten.bytes)} less"
     yield from _kept(one)
     for remnant in one.remnants:
         yield f"remnant   {remnant}"
@@ -98,10 +100,12 @@ def _kept(one: Certificate) -> Iterator[str]:
                 f"retained  pack {pack.pack[:12]} ({size(pack.bytes)}): {how} {need.agent_uid} needs "
                 f"{need.chunks:,} chunks, {size(need.bytes)}"
             )
+        if pack.whole:
+            yield f"retained  pack {pack.pack[:12]} ({size(pack.bytes)}): WHOLE, it could not be rewritten"
     if one.retained.audit.objects:
         yield f"retained  audit: {one.retained.audit.objects:,}, {size(one.retained.audit.bytes)}"
     if one.pending.packs:
-        yield f"pending   packs: {one.pending.packs:,}, {size(one.pending.bytes)}"
+        yield f"pending   empty packs: {one.pending.packs:,}, {size(one.pending.bytes)}"
     for sentence in one.retained.why:
         yield f"          {sentence}"
 
