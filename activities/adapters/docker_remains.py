@@ -73,22 +73,30 @@ class Remains:
         checked: list[Looked] = []
         remnants: list[str] = []
         begun = time.monotonic()
-        for what, look, remove in kinds:
+        there = False
+        for what, look, removing in kinds:
             if not local and what in {"processes", "layers", "mounts"}:
                 checked.append(Looked(what=what, looked_at=0, note=_ELSEWHERE))
                 continue
             left, looked_at = look(trace)
+            # What a container has that is there is in use: nothing is taken away from under it.
+            remove = None if there else removing
             found: set[str] = set()
-            while left and (waited := time.monotonic() - begun) < PATIENCE_S:
+            tried = remove is None
+            # What an earlier kind was waited for is no reason to leave this one as it is.
+            while left and ((waited := time.monotonic() - begun) < PATIENCE_S or not tried):
                 if remove is not None and (what == "files" or waited > SETTLED_S):
                     found |= set(left)
                     for one in left:
                         remove(trace, one)
+                    if what == "files":
+                        left, _ = look(trace)
+                        break
+                    tried = True
                 else:
                     time.sleep(PAUSE_S)
                 left, _ = look(trace)
-                if what == "files":
-                    break
+            there = there or (what == "container" and bool(left))
             found |= set(left)
             gone = found - set(left)
             checked.append(Looked(what=what, looked_at=looked_at, found=len(found), removed=len(gone)))
