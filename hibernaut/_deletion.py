@@ -1,21 +1,29 @@
 """Deleting an agent: a workflow of its own does it, so that it is done to the end whoever goes away."""
 
+import asyncio
 import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from temporalio.client import RPCTimeoutOrCancelledError, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    RPCTimeoutOrCancelledError,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from hibernaut._connect import translate
-from hibernaut._temporal import ATTEMPT, Workflows, not_found
+from hibernaut._temporal import ATTEMPT, OPEN, Workflows, not_found
 from hibernaut._waiting import ensure_not_cancelled
 from hibernaut.contracts import DELETE_WORKFLOW, TASK_QUEUE, DeleteRequest
 from hibernaut.contracts.names import DELETION_PREFIX
 from hibernaut.errors import AgentNotFound, DeletionFailed, RequestRejected
 from hibernaut.models import LeaseStatus
-from hibernaut.models.deletion import Deletion
+from hibernaut.models.deletion import NAMELESS, Deletion
+
+PAUSE_S = 0.5
 
 if TYPE_CHECKING:
     from hibernaut.models import AgentStatus
@@ -25,24 +33,10 @@ async def begin_deletion(
     workflows: Workflows, agent_id: str, agent_uid: str, lease: LeaseStatus | None = None, *, by: str = ""
 ) -> WorkflowHandle[object, Deletion]:
     """Start `DeleteAgentWorkflow`, or find the one under way; `by` is who asks."""
-    client = workflows.client
     request = DeleteRequest(
         agent_id=agent_id, agent_uid=agent_uid, lease=lease, requested_at=datetime.now(UTC), requested_by=by
     )
-    try:
-        return await client.start_workflow(
-            DELETE_WORKFLOW,
-            request,
-            id=deletion_id(agent_id),
-            result_type=Deletion,
-            task_queue=TASK_QUEUE,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"delete agent {agent_id}",
-            rpc_timeout=ATTEMPT,
-        )
-    except RPCError as error:
-        raise translate(error, client.namespace) from error
+    return await _begun(workflows, request)
 
 
 async def delete_closed(
@@ -55,11 +49,18 @@ async def delete_closed(
         DeletionFailed: something is left.
     """
     await workflows.require_worker()
-    return await _end(workflows, agent_id, await begin_deletion(workflows, agent_id, agent_uid, lease, by=by))
+    while True:
+        begun = await begin_deletion(workflows, agent_id, agent_uid, lease, by=by)
+        done = await _end(workflows, agent_id, begun)
+        if _is_of(done, agent_uid):
+            return done
+        # An earlier agent of this id was still being deleted: now it is this one's turn.
 
 
 async def deleted_before(workflows: Workflows, agent_id: str) -> Deletion:
     """What became of the deletion of an agent that is gone, waiting for the end of one under way.
+
+    One that failed, or was ended by somebody, is begun again: only its own request still knows what there was.
 
     Raises:
         AgentNotFound: the server knows of none.
@@ -67,12 +68,52 @@ async def deleted_before(workflows: Workflows, agent_id: str) -> Deletion:
     """
     deletion = workflows.client.get_workflow_handle(deletion_id(agent_id), result_type=Deletion)
     try:
-        await deletion.describe(rpc_timeout=ATTEMPT)
+        found = await deletion.describe(rpc_timeout=ATTEMPT)
+        ended = found.status not in {*OPEN, None, WorkflowExecutionStatus.COMPLETED}
+        request = await _asked(workflows, deletion) if ended else None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise not_found(agent_id) from error
         raise translate(error, workflows.client.namespace) from error
+    if request is not None:
+        await workflows.require_worker()
+        again = request.model_copy(update={"begun_at": request.begun_at or found.start_time})
+        deletion = await _begun(workflows, again)
     return await _end(workflows, agent_id, deletion)
+
+
+async def _begun(workflows: Workflows, request: DeleteRequest) -> WorkflowHandle[object, Deletion]:
+    client = workflows.client
+    try:
+        return await client.start_workflow(
+            DELETE_WORKFLOW,
+            request,
+            id=deletion_id(request.agent_id),
+            result_type=Deletion,
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"delete agent {request.agent_id}",
+            rpc_timeout=ATTEMPT,
+        )
+    except RPCError as error:
+        raise translate(error, client.namespace) from error
+
+
+async def _asked(workflows: Workflows, deletion: WorkflowHandle[object, Deletion]) -> DeleteRequest | None:
+    """What a deletion was asked, from its history."""
+    async for event in deletion.fetch_history_events(page_size=1):
+        payloads = event.workflow_execution_started_event_attributes.input.payloads
+        if not payloads:
+            return None
+        return (await workflows.client.data_converter.decode(list(payloads)[:1], [DeleteRequest]))[0]
+    return None
+
+
+def _is_of(done: Deletion, agent_uid: str) -> bool:
+    """Whether it is the deletion of this agent, and not of an earlier one of the same id."""
+    # Workers of older releases name none; what never ran has a name instead.
+    return not done.agent_uid or (done.agent_uid == agent_uid if agent_uid else done.agent_uid.startswith(NAMELESS))
 
 
 async def _end(workflows: Workflows, agent_id: str, deletion: WorkflowHandle[object, Deletion]) -> Deletion:
@@ -81,13 +122,24 @@ async def _end(workflows: Workflows, agent_id: str, deletion: WorkflowHandle[obj
             return await deletion.result(rpc_timeout=ATTEMPT)
         except WorkflowFailureError as error:
             raise DeletionFailed(
-                f"Agent {agent_id} could not be deleted: {error.cause}.",
+                f"Agent {agent_id} could not be deleted: {_why(error)}.",
                 agent_id=agent_id,
                 hint=f"The workflow {deletion.id} says more; deleting again goes on with it.",
             ) from error
-        except (RPCError, RPCTimeoutOrCancelledError):
+        except (RPCError, RPCTimeoutOrCancelledError) as error:
             ensure_not_cancelled()
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                # Somebody deleted its run, or the namespace's retention did: it is not waited for in vain.
+                raise not_found(agent_id) from error
             await workflows.require_worker()
+            await asyncio.sleep(PAUSE_S)
+
+
+def _why(error: BaseException) -> str:
+    """What was at the bottom of it: each layer of Temporal's wraps the one below."""
+    while (cause := getattr(error, "cause", None)) is not None:
+        error = cause
+    return str(error).rstrip(".")
 
 
 class Deletable:
