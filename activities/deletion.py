@@ -20,7 +20,7 @@ from hibernaut.contracts import StoreKeys, stubs
 from hibernaut.contracts.deletion import CertifyRequest, CertifyResult, SurveyRequest, SurveyResult
 from hibernaut.models import EventKind
 from hibernaut.models.base import Open
-from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed
+from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed, written
 
 SWEEPS = 5
 """How often what came in late is deleted before the deletion is given back to be tried again."""
@@ -44,6 +44,7 @@ class Draft(Open):
     asked_at: datetime
     begun_at: datetime
     counted: dict[str, Amount] = Field(default_factory=dict[str, Amount])
+    runs: dict[str, int] = Field(default_factory=dict[str, int])
     remnants: tuple[str, ...] = ()
 
 
@@ -91,6 +92,9 @@ class DeletionActivities:
                     asked_at=request.asked_at or now,
                     begun_at=now,
                     counted=await self._counted(request.agent_uid),
+                    runs=await self._find_runs(
+                        request.agent_id, request.agent_uid, request.begun_at or request.asked_at
+                    ),
                     remnants=await self._remnants(request.agent_uid),
                 )
                 # Who looks for the certificate by the agent's id finds the uid.
@@ -116,14 +120,16 @@ class DeletionActivities:
         async with beating() as pulse:
             found = await self._certificate(ref)
             if found is None:
-                checked = [*await self._swept(request.agent_uid), *await self._runs_gone(request)]
+                runs = await self._runs_gone(request)
+                await self._swept(request.agent_uid)
                 kept = Kept()
                 if request.agent_uid:
                     kept = await self._borrowers.look(request.agent_uid, pulse.say)
+                # That may have taken minutes; what the certificate says is how it is now.
+                checked = [*await self._swept(request.agent_uid), *runs]
                 found = sealed(await self._written(request, checked, kept), self._key)
                 try:
-                    data = found.model_dump_json(indent=1).encode()
-                    await self._store.put(ref, data + b"\n", if_none_match=True)
+                    await self._store.put(ref, written(found).encode(), if_none_match=True)
                 except ObjectExists:
                     found = await self._certificate(ref) or found
             await self._store.delete([StoreKeys.certificate_draft(request.name)])
@@ -148,6 +154,9 @@ class DeletionActivities:
             size = sum(pack.bytes for pack in kept.packs) + kept.idle_bytes
             before = removed["packs"]
             removed["packs"] = Amount(objects=max(0, before.objects - left), bytes=max(0, before.bytes - size))
+        # A worker that died after it had deleted some did not tell of them.
+        kinds = {**draft.runs, **request.runs}
+        runs = {kind: max(draft.runs.get(kind, 0), request.runs.get(kind, 0)) for kind in kinds}
         audit = await self._audited(request.agent_uid)
         why = (
             (SHARED, bool(kept.packs)),
@@ -163,7 +172,7 @@ class DeletionActivities:
             begun_at=draft.begun_at,
             written_at=now,
             removed={kind: amount for kind, amount in sorted(removed.items()) if amount.objects},
-            runs={kind: number for kind, number in sorted(request.runs.items()) if number},
+            runs={kind: number for kind, number in sorted(runs.items()) if number},
             checked=tuple(checked),
             retained=Retained(
                 packs=kept.packs,
@@ -194,7 +203,8 @@ class DeletionActivities:
         return sum(not (shared and is_left(info.key, agent_uid)) for info in infos)
 
     async def _runs_gone(self, request: CertifyRequest) -> list[Inspection]:
-        found = await self._find_runs(request.agent_id, request.agent_uid, request.asked_at)
+        before = request.begun_at or request.asked_at
+        found = await self._find_runs(request.agent_id, request.agent_uid, before)
         if any(found.values()):
             names = ", ".join(kind for kind, number in sorted(found.items()) if number)
             msg = f"Temporal lists runs of {request.agent_id} again ({names}); its deletion goes on."
@@ -227,14 +237,13 @@ class DeletionActivities:
         left: list[str] = []
         async for info in self._store.list(f"{StoreKeys.agent(agent_uid)}events/"):
             try:
-                events = EVENTS.validate_json(await self._store.get(info.key))
+                for event in EVENTS.validate_json(await self._store.get(info.key)):
+                    if event.kind is EventKind.DESTROYED:
+                        host = event.data.get("host_id", "")
+                        left += [f"{host}: {one}" for one in STRINGS.validate_python(event.data.get("remnants") or ())]
             except (ObjectNotFound, ValidationError):
                 # Of another release, or gone: it tells nothing.
                 continue
-            for event in events:
-                if event.kind is EventKind.DESTROYED:
-                    host = event.data.get("host_id", "")
-                    left += [f"{host}: {one}" for one in STRINGS.validate_python(event.data.get("remnants") or ())]
         return tuple(dict.fromkeys(left))[:MOST_REMNANTS]
 
     async def _draft(self, name: str) -> Draft | None:

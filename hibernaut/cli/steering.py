@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from hibernaut.agent import AgentHandle
-from hibernaut.cli.certificates import CertificateFile, deletion_lines, write_certificate
+from hibernaut.cli.certificates import CertificateFile, check_place, deletion_lines, write_certificate
 from hibernaut.cli.console import Format, session
 from hibernaut.cli.live import LiveLine, watching
 from hibernaut.cli.options import Name, NoWait, Output, Seconds, connected
 from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
 from hibernaut.models import AgentStatus
-from hibernaut.models.deletion import CertificateFound, Deletion
+from hibernaut.models.deletion import CertificateFound
 
 
 def register(app: typer.Typer) -> None:
@@ -73,24 +73,27 @@ def delete(
 ) -> None:
     """Delete an agent and all it has; a certificate says what was removed, and what is kept for others."""
     del output
+    if certificate is not None:
+        check_place(certificate)
     if not yes:
         if not sys.stdin.isatty():
             raise InvalidRequest("Deleting cannot be undone, and nobody is there to ask.", hint="Say --yes.")
         typer.confirm(f"Delete agent {name} with its files, conversation and history?", abort=True, err=True)
 
-    async def work(client: AgentClient) -> tuple[Deletion, CertificateFound | None]:
+    async def work(client: AgentClient) -> CertificateFound | None:
         done = await client.get(name).delete()
+        # Said at once: whatever fails now, the agent is gone.
+        if session.json:
+            session.data({"agent_id": name, "deleted": True, **done.model_dump(mode="json")})
+        else:
+            for line in deletion_lines(name, done):
+                session.out.print(line)
         wanted = certificate is not None and done.certificate is not None
-        return done, await client.certificate(done.agent_uid) if wanted else None
+        return await client.certificate(done.agent_uid) if wanted else None
 
-    done, found = connected(work)
+    found = connected(work)
     if certificate is not None and found is not None:
         write_certificate(certificate, found)
-    if session.json:
-        session.data({"agent_id": name, "deleted": True, **done.model_dump(mode="json")})
-    else:
-        for line in deletion_lines(name, done):
-            session.out.print(line)
 
 
 def _steer(name: str, request: Callable[[AgentHandle], Awaitable[AgentStatus]]) -> None:

@@ -9,14 +9,22 @@ import json
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from hibernaut.models.base import Open
 
 CERTIFICATE = "hibernaut-deletion/1"
+NAMELESS = "none-"
+"""Begins the name of what never had a uid; the run id of its deletion follows."""
 
 
-class Amount(Open):
+class Lasting(Open):
+    """Keeps the fields of a later release: the digest is over them too."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Amount(Lasting):
     """How much of something."""
 
     objects: int = 0
@@ -24,7 +32,7 @@ class Amount(Open):
     """As stored."""
 
 
-class Inspection(Open):
+class Inspection(Lasting):
     """What was looked for once everything was removed."""
 
     what: str
@@ -33,7 +41,7 @@ class Inspection(Open):
     """How many were there, but for what `retained` and `pending` say."""
 
 
-class Borrower(Open):
+class Borrower(Lasting):
     """An agent whose snapshots need a part of a pack."""
 
     agent_uid: str
@@ -44,7 +52,7 @@ class Borrower(Open):
     """Whether it is a fork of the deleted agent; else it stored the same content and borrowed it."""
 
 
-class RetainedPack(Open):
+class RetainedPack(Lasting):
     """A pack of the deleted agent that stays, as others need a part of it."""
 
     pack: str
@@ -53,7 +61,7 @@ class RetainedPack(Open):
     needed_by: tuple[Borrower, ...]
 
 
-class Retained(Open):
+class Retained(Lasting):
     """What is kept."""
 
     packs: tuple[RetainedPack, ...] = ()
@@ -66,7 +74,7 @@ class Retained(Open):
     """A sentence for each kind of thing that is kept."""
 
 
-class Pending(Open):
+class Pending(Lasting):
     """What nobody needs, and a later collection deletes."""
 
     packs: int = 0
@@ -83,7 +91,7 @@ class Seal(Open):
     """Hexadecimal."""
 
 
-class Certificate(Open):
+class Certificate(Lasting):
     """The object `certificates/<agent_uid>.json`, the last one that a deletion writes."""
 
     format: Literal["hibernaut-deletion/1"] = CERTIFICATE
@@ -130,32 +138,44 @@ class CertificateFound(Open):
     ref: str
     certificate: Certificate
     intact: bool | None = None
-    """Whether its digest is right; None when the gateway has not the key to tell."""
+    """Whether its digest is right; None when that cannot be told: the gateway has not its key, or it bears none."""
 
 
 def canonical(certificate: Certificate) -> bytes:
-    """What the digest is over."""
-    body = certificate.model_dump(mode="json", exclude={"digest"})
+    """What the digest is over: what is written, fields of a later release included, and none that it lacks."""
+    body = certificate.model_dump(mode="json", exclude={"digest"}, exclude_unset=True)
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sealed(certificate: Certificate, key: bytes | None = None) -> Certificate:
-    """The certificate with its digest."""
-    data = canonical(certificate)
-    seal = (
-        Seal(algorithm="sha256", value=hashlib.sha256(data).hexdigest())
-        if key is None
-        else Seal(algorithm="hmac-sha256", value=hmac.new(key, data, hashlib.sha256).hexdigest())
-    )
-    return certificate.model_copy(update={"digest": seal})
+    """The certificate with its digest, every field of it written."""
+    whole = Certificate.model_validate_json(certificate.model_dump_json())
+    return whole.model_copy(update={"digest": _seal(whole, key)})
+
+
+def written(certificate: Certificate) -> str:
+    """The certificate as it lies in the store, and in whoever's copy."""
+    return certificate.model_dump_json(indent=1, exclude_unset=True) + "\n"
 
 
 def is_intact(certificate: Certificate, key: bytes | None = None) -> bool | None:
-    """Whether the digest is that of the certificate; None where the key for it is not at hand."""
+    """Whether the digest is that of the certificate.
+
+    None where that cannot be told: its key is not at hand, or it was made without the key there is, as anybody could.
+    """
     found = certificate.digest
     if found is None:
         return False
-    if found.algorithm == "hmac-sha256" and key is None:
+    keyed = found.algorithm == "hmac-sha256"
+    if keyed and key is None:
         return None
-    again = sealed(certificate, key if found.algorithm == "hmac-sha256" else None)
-    return again.digest is not None and hmac.compare_digest(again.digest.value, found.value)
+    if not hmac.compare_digest(_seal(certificate, key if keyed else None).value, found.value):
+        return False
+    return True if keyed or key is None else None
+
+
+def _seal(certificate: Certificate, key: bytes | None) -> Seal:
+    data = canonical(certificate)
+    if key is None:
+        return Seal(algorithm="sha256", value=hashlib.sha256(data).hexdigest())
+    return Seal(algorithm="hmac-sha256", value=hmac.new(key, data, hashlib.sha256).hexdigest())

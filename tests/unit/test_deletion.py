@@ -1,7 +1,7 @@
 """Deletions: counted before, looked for after, certified once, whatever happens in between."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from activities.audit_digests import Digests
 from activities.deletion import AUDIT, DeletionActivities
 from activities.errors import SnapshotOvertaken
 from activities.housekeeping import EVENTS, KeepingActivities
+from activities.late import delete_late
+from activities.ports.snapshots import Progress
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.entries import Entry, Kind
-from activities.snapshots.retained import Borrowers
+from activities.snapshots.retained import Borrowers, Kept
 from activities.snapshots.sealing import PLAIN
 from activities.snapshots.sharing import Bounds
 from hibernaut.contracts import PurgeRequest, StoreKeys
@@ -201,6 +203,65 @@ async def test_what_sandboxes_left_is_in_it(office: Office) -> None:
     await office.purge()
     await office.certify(remnants=("mounts: /x",))
     assert (await office.certificate()).remnants == ("h1: volumes: v1", "mounts: /x")
+
+
+async def test_runs_that_a_worker_deleted_before_it_died_are_counted(office: Office) -> None:
+    office.runs = {"agent": 3, "firings": 1}
+    await office.survey()
+    office.runs = {"agent": 0, "firings": 0}
+    # Its second attempt found two, and no firing.
+    await office.certify()
+    assert (await office.certificate()).runs == {"agent": 3, "firings": 1}
+
+
+async def test_runs_are_told_by_the_servers_clock_and_not_by_the_askers(office: Office) -> None:
+    asked: list[datetime | None] = []
+
+    async def find(agent_id: str, agent_uid: str, before: datetime | None) -> dict[str, int]:
+        del agent_id, agent_uid
+        asked.append(before)
+        return {}
+
+    borrowers = Borrowers(office.store, Catalogue(office.store, PLAIN), PLAIN)
+    desk = DeletionActivities(office.store, office.engine, borrowers, find)
+    begun = NOW + timedelta(hours=1)
+    survey = SurveyRequest(agent_id="a", agent_uid="u1", name="u1", asked_at=NOW, begun_at=begun)
+    await office.env.run(desk.survey, survey)
+    await office.env.run(desk.certify, CertifyRequest.model_validate(survey.model_dump()))
+    assert asked == [begun, begun]
+
+
+async def test_what_comes_in_while_it_is_looked_who_needs_what_is_deleted_too(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.survey()
+    await office.purge()
+    look = Borrowers.look
+
+    async def slow(self: Borrowers, agent_uid: str, progress: Progress) -> Kept:
+        found = await look(self, agent_uid, progress)
+        await office.put(StoreKeys.exec_chunk("u1", "e1", "stdout", 0))
+        return found
+
+    monkeypatch.setattr(Borrowers, "look", slow)
+    await office.certify()
+    assert await office.keys("agents/") == []
+
+
+async def test_what_comes_in_after_the_certificate_is_deleted_by_the_next_collection(office: Office) -> None:
+    for uid in ("u1", ""):
+        await office.survey(uid)
+        await office.certify(uid)
+    # A worker that is cut off from Temporal alone hears of nothing; u2 lives, u3 is still being deleted.
+    late = [StoreKeys.segment("u1", 0, 1, 0), StoreKeys.head("u1"), "agents/u1/snapshots/packs/aa"]
+    living = [StoreKeys.segment(uid, 0, 1, 0) for uid in ("u2", "u3", "u11")]
+    await office.put(*late, *living)
+    await office.survey("u3")
+    told: list[str] = []
+    assert await delete_late(office.store, told.append) == 3
+    assert await office.keys("agents/") == sorted(living)
+    assert len(told) == 1
+    assert await delete_late(office.store, told.append) == 0
 
 
 async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
