@@ -82,6 +82,22 @@ async def deleted_before(workflows: Workflows, agent_id: str) -> Deletion:
     return await _end(workflows, agent_id, deletion)
 
 
+async def deletion_step(workflows: Workflows, agent_id: str) -> str | None:
+    """What a deletion under way is at, and why it tries again; None where none is seen."""
+    try:
+        found = await workflows.client.get_workflow_handle(deletion_id(agent_id)).describe(rpc_timeout=ATTEMPT)
+    except (RPCError, RPCTimeoutOrCancelledError):
+        ensure_not_cancelled()
+        return None
+    if found.status is not WorkflowExecutionStatus.RUNNING:
+        return None
+    for pending in found.raw_description.pending_activities:
+        why = f": {pending.last_failure.message}" if pending.last_failure.message else ""
+        again = f", attempt {pending.attempt}" if pending.attempt > 1 else ""
+        return f"{pending.activity_type.name}{again}{why}"
+    return "begun"
+
+
 async def _begun(workflows: Workflows, request: DeleteRequest) -> WorkflowHandle[object, Deletion]:
     client = workflows.client
     try:

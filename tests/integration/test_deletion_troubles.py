@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from hibernaut import AgentSpec, _deletion, contracts as c, errors
-from hibernaut._deletion import delete_closed, deletion_id
+from hibernaut._deletion import delete_closed, deletion_id, deletion_step
 from hibernaut._temporal import Workflows
 from hibernaut.client import AgentClient
 from hibernaut.contracts import deletion, stubs
@@ -105,6 +105,7 @@ async def test_a_deletion_that_somebody_terminated_goes_on(client: AgentClient, 
     desk.gate_certify = asyncio.Event()
     asked = asyncio.create_task(agent.delete())
     await desk.begun_certify.wait()
+    assert (await deletion_step(Workflows(desk.temporal), name) or "").startswith("agent.certify")
     await desk.temporal.get_workflow_handle(deletion_id(name)).terminate("by mistake")
     with pytest.raises(errors.DeletionFailed):
         await asked
@@ -188,3 +189,18 @@ async def test_a_run_that_nobody_can_read_keeps_no_agent_from_being_deleted(
         assert found["forks"] == set()
     finally:
         await odd.terminate()
+
+
+async def test_an_agent_that_no_worker_ever_took_up_can_be_deleted(
+    client: AgentClient, server: WorkflowEnvironment, name: str
+) -> None:
+    agent = await client.start(name, SPEC)
+    await server.client.get_workflow_handle(name).terminate("nobody is there")
+    desk = Desk()
+    desk.temporal = server.client
+    desk.begun_certify = asyncio.Event()
+    async with working(server.client, desk):
+        done = await agent.delete()
+        assert done.agent_uid.startswith("none-")
+        with pytest.raises(errors.AgentNotFound):
+            await agent.status()
