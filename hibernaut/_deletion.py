@@ -5,6 +5,7 @@ import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     RPCTimeoutOrCancelledError,
     WorkflowExecutionStatus,
@@ -21,6 +22,7 @@ from hibernaut.contracts import DELETE_WORKFLOW, TASK_QUEUE, DeleteRequest
 from hibernaut.contracts.names import DELETION_PREFIX
 from hibernaut.errors import AgentNotFound, DeletionFailed, RequestRejected
 from hibernaut.models import LeaseStatus
+from hibernaut.models.base import Open
 from hibernaut.models.deletion import NAMELESS, Deletion
 
 PAUSE_S = 0.5
@@ -126,6 +128,29 @@ async def _asked(workflows: Workflows, deletion: WorkflowHandle[object, Deletion
     return None
 
 
+async def _untouched(workflows: Workflows, agent_id: str) -> tuple[str, LeaseStatus | None] | None:
+    """Uid and lease of an agent whose last run ended before a worker took it up, so that no query reaches it.
+
+    A run that goes on from another, or was forked, was given them; else it had none.
+    """
+    carried: object = None
+    try:
+        async for event in workflows.client.get_workflow_handle(agent_id).fetch_history_events(page_size=10):
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                return None
+            if event.HasField("workflow_execution_started_event_attributes"):
+                payloads = event.workflow_execution_started_event_attributes.input.payloads
+                carried = [*await workflows.client.data_converter.decode(payloads), None, None][1]
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise not_found(agent_id) from error
+        raise translate(error, workflows.client.namespace) from error
+    if not isinstance(carried, dict):
+        return "", None
+    known = _Carried.model_validate(carried)
+    return known.uid, known.lease
+
+
 def _is_of(done: Deletion, agent_uid: str) -> bool:
     """Whether it is the deletion of this agent, and not of an earlier one of the same id."""
     # Workers of older releases name none; what never ran has a name instead.
@@ -158,6 +183,13 @@ def _why(error: BaseException) -> str:
     return str(error).rstrip(".")
 
 
+class _Carried(Open):
+    """Of what an agent's run hands to the next."""
+
+    uid: str
+    lease: LeaseStatus | None = None
+
+
 class Deletable:
     """The part of an agent's handle that deletes it."""
 
@@ -172,7 +204,7 @@ class Deletable:
 
         async def _ended(self) -> bool: ...
 
-        async def _delete_children(self, by: str) -> None: ...
+        async def _delete_children(self, by: str, *, begun: bool = True) -> None: ...
 
     async def delete(self, *, by: str | None = None) -> Deletion:
         """Delete the agent and all it has, its children included: files, conversation, output, every Temporal run.
@@ -195,7 +227,10 @@ class Deletable:
             return await deleted_before(self._workflows, self.id)
         if not ended:
             await self.close()
-        await self._delete_children(who)
+        untouched = await _untouched(self._workflows, self.id)
+        await self._delete_children(who, begun=untouched is None)
+        if untouched is not None:
+            return await delete_closed(self._workflows, self.id, *untouched, by=who)
         try:
             status = await self.status()
         except RequestRejected:

@@ -22,6 +22,7 @@ from hibernaut.models import LeaseStatus
 from tests.support.scripted_agents import Script, temporal_server, working
 from workers.bearing import Bearing
 from workers.runs import RunEraser
+from workflows.record import AgentRecord
 
 SPEC = AgentSpec(model="scripted")
 
@@ -191,16 +192,21 @@ async def test_a_run_that_nobody_can_read_keeps_no_agent_from_being_deleted(
         await odd.terminate()
 
 
+@pytest.mark.parametrize("uid", ["", "ab" * 16], ids=["started", "forked"])
 async def test_an_agent_that_no_worker_ever_took_up_can_be_deleted(
-    client: AgentClient, server: WorkflowEnvironment, name: str
+    client: AgentClient, server: WorkflowEnvironment, name: str, uid: str
 ) -> None:
-    agent = await client.start(name, SPEC)
+    # A fork begins with what was written for it in the store.
+    carried = [AgentRecord(uid=uid, born_at=datetime.now(UTC))] if uid else []
+    await server.client.start_workflow(c.AGENT_WORKFLOW, args=[SPEC, *carried], id=name, task_queue=c.TASK_QUEUE)
+    agent = client.get(name)
     await server.client.get_workflow_handle(name).terminate("nobody is there")
     desk = Desk()
     desk.temporal = server.client
     desk.begun_certify = asyncio.Event()
     async with working(server.client, desk):
         done = await agent.delete()
-        assert done.agent_uid.startswith("none-")
+        assert done.agent_uid == uid or done.agent_uid.startswith("none-")
+        assert [one.agent_uid for one in desk.purged] == ([uid] if uid else [])
         with pytest.raises(errors.AgentNotFound):
             await agent.status()
