@@ -4,27 +4,25 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 from temporalio import activity
 
 from activities.errors import ObjectExists, ObjectNotFound, SnapshotOvertaken
 from activities.heartbeat import beating
-from activities.housekeeping import EVENTS
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.purging import purge
+from activities.remnants import MOST_REMNANTS, remnants_of
 from activities.snapshots import layout
 from activities.snapshots.deleting import is_left
 from activities.snapshots.retained import Borrowers, Kept
 from hibernaut.contracts import StoreKeys, stubs
 from hibernaut.contracts.deletion import CertifyRequest, CertifyResult, SurveyRequest, SurveyResult
-from hibernaut.models import EventKind
 from hibernaut.models.base import Open
 from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed, written
 
 SWEEPS = 5
 """How often what came in late is deleted before the deletion is given back to be tried again."""
-MOST_REMNANTS = 200
 SHARED = "packs: others need a part of each, and it is kept whole until nobody does"
 UNNEEDED = "packs: nobody needs them; the collection deletes them after its grace"
 AUDIT = "audit: the agent's chain, which has ids, times and keyed digests, and no content"
@@ -34,7 +32,6 @@ NAMED = ("transcript", "compactions", "messages", "events", "exec", "uploads", "
 
 FindRuns = Callable[[str, str, datetime | None], Awaitable[dict[str, int]]]
 """How many runs Temporal has of an agent of this id and uid that began before a time, by kind."""
-STRINGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 
 class Draft(Open):
@@ -95,7 +92,9 @@ class DeletionActivities:
                     runs=await self._find_runs(
                         request.agent_id, request.agent_uid, request.begun_at or request.asked_at
                     ),
-                    remnants=await self._remnants(request.agent_uid),
+                    remnants=await remnants_of(
+                        self._store, request.agent_uid, request.seen_host, request.seen_generation
+                    ),
                 )
                 # Who looks for the certificate by the agent's id finds the uid.
                 await self._store.put(f"{StoreKeys.certificates_of(request.agent_id)}{request.name}", b"1\n")
@@ -229,22 +228,6 @@ class DeletionActivities:
             return Amount()
         sizes = [info.size async for info in self._audit.list(f"audit/agents/{agent_uid}/")]
         return Amount(objects=len(sizes), bytes=sum(sizes))
-
-    async def _remnants(self, agent_uid: str) -> tuple[str, ...]:
-        """What the agent's sandboxes left on their hosts, by its events."""
-        if not agent_uid:
-            return ()
-        left: list[str] = []
-        async for info in self._store.list(f"{StoreKeys.agent(agent_uid)}events/"):
-            try:
-                for event in EVENTS.validate_json(await self._store.get(info.key)):
-                    if event.kind is EventKind.DESTROYED:
-                        host = event.data.get("host_id", "")
-                        left += [f"{host}: {one}" for one in STRINGS.validate_python(event.data.get("remnants") or ())]
-            except (ObjectNotFound, ValidationError):
-                # Of another release, or gone: it tells nothing.
-                continue
-        return tuple(dict.fromkeys(left))[:MOST_REMNANTS]
 
     async def _draft(self, name: str) -> Draft | None:
         try:

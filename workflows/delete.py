@@ -39,6 +39,8 @@ class DeleteAgentWorkflow:
                 asked_by=request.requested_by,
                 asked_at=request.requested_at,
                 begun_at=_begun(request),
+                seen_host=request.lease.host_id if request.lease else "",
+                seen_generation=request.lease.generation if request.lease else 0,
             ),
             summary=f"what {request.agent_id} has",
         )

@@ -20,6 +20,9 @@ class SurveyRequest(Open):
     asked_at: datetime | None = None
     begun_at: datetime | None = None
     """When the deletion began, by the server's clock: of Temporal runs, those that began later are another agent's."""
+    seen_host: str = ""
+    """Where the deletion itself has just seen to a sandbox that was left."""
+    seen_generation: int = 0
 
 
 class SurveyResult(Open):

@@ -16,6 +16,7 @@ from activities.errors import SnapshotOvertaken
 from activities.housekeeping import EVENTS, KeepingActivities
 from activities.late import delete_late
 from activities.ports.snapshots import Progress
+from activities.remnants import remnants_of
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.entries import Entry, Kind
@@ -197,12 +198,30 @@ async def test_a_pack_that_another_borrowed_from_is_listed_with_who_needs_it(off
 
 async def test_what_sandboxes_left_is_in_it(office: Office) -> None:
     data: dict[str, JsonValue] = {"host_id": "h1", "remnants": ["volumes: v1"]}
-    event = Event(seq=1, at=NOW, kind=EventKind.DESTROYED, summary="", data=data)
-    await office.store.put(StoreKeys.events("u1", 1), EVENTS.dump_json((event,)))
+    odd: dict[str, JsonValue] = {"host_id": "h1", "remnants": [1, None]}
+    events = tuple(
+        Event(seq=seq, at=NOW, kind=EventKind.DESTROYED, summary="", data=one) for seq, one in enumerate([odd, data])
+    )
+    await office.store.put(StoreKeys.events("u1", 1), EVENTS.dump_json(events))
     await office.survey()
     await office.purge()
     await office.certify(remnants=("mounts: /x",))
     assert (await office.certificate()).remnants == ("h1: volumes: v1", "mounts: /x")
+
+
+async def test_a_host_that_was_gone_when_its_container_was_to_go_is_named(office: Office) -> None:
+    lives = [("h1", 1, "sandbox"), ("h1", 2, "sandbox"), ("h1", 2, "destroyed"), ("h2", 3, "sandbox")]
+    lives += [("h3", 4, "sandbox"), ("h3", 4, "destroyed"), ("h4", 5, "sandbox")]
+    for seq, (host, generation, kind) in enumerate(lives):
+        data: dict[str, JsonValue] = {"host_id": host, "generation": generation}
+        event = Event(seq=seq, at=NOW, kind=EventKind(kind), summary="", data=data)
+        await office.store.put(StoreKeys.events("u1", seq), EVENTS.dump_json((event,)))
+    # The deletion itself reached h4, where a terminated agent had left one.
+    (told,) = await remnants_of(office.store, "u1", "h4", 5)
+    assert told == "h2: nothing is known of the end of the container of generation 3"
+    await office.survey()
+    await office.certify()
+    assert len((await office.certificate()).remnants) == 2
 
 
 async def test_runs_that_a_worker_deleted_before_it_died_are_counted(office: Office) -> None:
