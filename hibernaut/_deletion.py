@@ -128,7 +128,7 @@ async def _asked(workflows: Workflows, deletion: WorkflowHandle[object, Deletion
     return None
 
 
-async def _untouched(workflows: Workflows, agent_id: str) -> tuple[str, LeaseStatus | None] | None:
+async def untouched(workflows: Workflows, agent_id: str) -> tuple[str, LeaseStatus | None] | None:
     """Uid and lease of an agent whose last run ended before a worker took it up, so that no query reaches it.
 
     A run that goes on from another, or was forked, was given them; else it had none.
@@ -227,10 +227,10 @@ class Deletable:
             return await deleted_before(self._workflows, self.id)
         if not ended:
             await self.close()
-        untouched = await _untouched(self._workflows, self.id)
-        await self._delete_children(who, begun=untouched is None)
-        if untouched is not None:
-            return await delete_closed(self._workflows, self.id, *untouched, by=who)
+        known = await untouched(self._workflows, self.id)
+        await self._delete_children(who, begun=known is None)
+        if known is not None:
+            return await delete_closed(self._workflows, self.id, *known, by=who)
         try:
             status = await self.status()
         except RequestRejected:
