@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from hibernaut._connect import translate
 from hibernaut._temporal import ATTEMPT, OPEN, Workflows, not_found
 from hibernaut._waiting import ensure_not_cancelled
-from hibernaut.contracts import DELETE_WORKFLOW, TASK_QUEUE, DeleteRequest
+from hibernaut.contracts import AGENT_WORKFLOW, DELETE_WORKFLOW, TASK_QUEUE, DeleteRequest
 from hibernaut.contracts.names import DELETION_PREFIX
 from hibernaut.errors import AgentNotFound, DeletionFailed, RequestRejected
 from hibernaut.models import LeaseStatus
@@ -132,6 +132,9 @@ async def untouched(workflows: Workflows, agent_id: str) -> tuple[str, LeaseStat
     """Uid and lease of an agent whose last run ended before a worker took it up, so that no query reaches it.
 
     A run that goes on from another, or was forked, was given them; else it had none.
+
+    Raises:
+        AgentNotFound: the id is that of a workflow that is no agent.
     """
     carried: object = None
     try:
@@ -139,7 +142,10 @@ async def untouched(workflows: Workflows, agent_id: str) -> tuple[str, LeaseStat
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 return None
             if event.HasField("workflow_execution_started_event_attributes"):
-                payloads = event.workflow_execution_started_event_attributes.input.payloads
+                begun = event.workflow_execution_started_event_attributes
+                if begun.workflow_type.name != AGENT_WORKFLOW:
+                    raise not_found(agent_id)
+                payloads = begun.input.payloads
                 carried = [*await workflows.client.data_converter.decode(payloads), None, None][1]
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
@@ -222,10 +228,13 @@ class Deletable:
         """
         who = _user() if by is None else by
         try:
-            ended = await self._ended()
+            return await self._delete(who)
         except AgentNotFound:
+            # It was gone before, or somebody else deletes it at this moment.
             return await deleted_before(self._workflows, self.id)
-        if not ended:
+
+    async def _delete(self, who: str) -> Deletion:
+        if not await self._ended():
             await self.close()
         known = await untouched(self._workflows, self.id)
         await self._delete_children(who, begun=known is None)
@@ -248,6 +257,7 @@ def deletion_id(agent_id: str) -> str:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        # A name may have bytes that are no text.
+        return getpass.getuser().encode(errors="replace").decode()
     except (KeyError, OSError):
         return ""

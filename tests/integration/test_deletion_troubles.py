@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -210,3 +210,22 @@ async def test_an_agent_that_no_worker_ever_took_up_can_be_deleted(
         assert [one.agent_uid for one in desk.purged] == ([uid] if uid else [])
         with pytest.raises(errors.AgentNotFound):
             await agent.status()
+
+
+async def test_what_is_no_agent_is_not_deleted_as_one_that_never_began(
+    client: AgentClient, desk: Desk, name: str
+) -> None:
+    other = await desk.temporal.start_workflow("SomebodysWorkflow", id=name, task_queue="nobody's")
+    await other.terminate()
+    with pytest.raises(errors.AgentNotFound):
+        await client.get(name).delete()
+    assert (await other.describe()).status is WorkflowExecutionStatus.TERMINATED
+    assert desk.forgotten == []
+
+
+async def test_two_who_delete_at_once_get_the_same_certificate(client: AgentClient, desk: Desk, name: str) -> None:
+    agent = await client.start(name, SPEC)
+    uid = (await agent.status()).agent_uid
+    done = await asyncio.gather(*(agent.delete(by=str(number)) for number in range(4)))
+    assert {(one.agent_uid, one.certificate) for one in done} == {(uid, f"certificates/{uid}.json")}
+    assert {one.name for one in desk.certified} == {uid}
