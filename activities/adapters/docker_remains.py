@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import stat
 import time
@@ -36,6 +37,8 @@ SPOOLED = "hibernaut-"
 """Begins the names of what is put down for a moment; others may use the same folder."""
 _ELSEWHERE = "the daemon's files are not to be seen from here"
 _RUNTIMES = ("containerd-shim", "runc", "runsc", "kata", "cloud-hypervisor", "firecracker", "qemu")
+_TELLING = 32
+"""Characters of a name that nothing else has by chance."""
 _ANONYMOUS = 64
 """Hexadecimal digits of the name of a volume that nobody named."""
 
@@ -145,14 +148,15 @@ class Remains:
 
     def _mounts(self, trace: Trace) -> Left:
         """Mounts of its layers in any process's view; what is deleted lives on in a mount."""
-        marks = [os.fsencode(f"/{Path(layer).name}") for layer in trace.layers] + [trace.sandbox_id.encode()]
-        marks += [os.fsencode(name) for name in trace.volumes]
+        marks = [re.escape(os.fsencode(name)) for name in (trace.sandbox_id, *trace.volumes)]
+        marks += [re.escape(os.fsencode(_mark(layer))) + rb"(?!\w)" for layer in trace.layers]
+        any_of_them = re.compile(b"|".join(marks))
         left: dict[str, None] = {}
         tables = 0
         for lines in _mount_tables():
             tables += 1
             for line in lines.splitlines():
-                if any(mark in line for mark in marks):
+                if any_of_them.search(line):
                     left[os.fsdecode(line.split(b" ")[4])] = None
         return list(left), tables
 
@@ -211,6 +215,13 @@ def _unlink(trace: Trace, name: str) -> None:
     with contextlib.suppress(OSError):
         if stat.S_ISREG(Path(name).lstat().st_mode):
             Path(name).unlink()
+
+
+def _mark(layer: str) -> str:
+    """What the mounts of a layer have in them, wherever the disk that it is on is mounted."""
+    path = Path(layer)
+    # containerd's names are small numbers, and mean something below their folder alone.
+    return path.name if len(path.name) >= _TELLING else f"/{path.parent.name}/{path.name}"
 
 
 def _processes(trace: Trace) -> Left:
