@@ -237,6 +237,23 @@ async def test_a_worker_that_dies_before_it_looked_is_followed_by_one_that_looks
     assert yard.traces.noted() == []
 
 
+async def test_a_full_disk_keeps_no_sandbox_from_being_destroyed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    await yard.acquire()
+    with monkeypatch.context() as full:
+
+        def write(self: Path, text: str, encoding: str) -> int:
+            self.write_bytes(text.encode(encoding)[:5])
+            raise OSError(28, "No space left on device")
+
+        full.setattr(Path, "write_text", write)
+        found = await yard.destroy()
+    # It may be what fills the disk; it is looked for all the same.
+    assert ([one.what for one in found.checked], found.remnants) == (KINDS, ())
+    assert {one.what: one.looked_at for one in found.checked}["volumes"] == 2
+    assert yard.traces.noted() == []
+    assert list((yard.folder / "leaving").iterdir()) == []
+
+
 async def test_what_a_new_generation_replaces_is_looked_for_too(yard: Yard) -> None:
     await yard.acquire()
     old = yard.id
