@@ -15,7 +15,7 @@ from activities.purging import purge
 from activities.remnants import MOST_REMNANTS, remnants_of
 from activities.snapshots import layout
 from activities.snapshots.deleting import is_left
-from activities.snapshots.retained import Borrowers, Kept
+from activities.snapshots.rewriting import Kept, Rewriting
 from hibernaut.contracts import StoreKeys, stubs
 from hibernaut.contracts.deletion import CertifyRequest, CertifyResult, SurveyRequest, SurveyResult
 from hibernaut.models.base import Open
@@ -23,8 +23,9 @@ from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, 
 
 SWEEPS = 5
 """How often what came in late is deleted before the deletion is given back to be tried again."""
-SHARED = "packs: others need a part of each, and it is kept whole until nobody does"
-UNNEEDED = "packs: nobody needs them; the collection deletes them after its grace"
+SHARED = "packs: others need a part of each; it is kept until nobody does, and the rest is overwritten"
+UNNEEDED = "packs: nobody needs them; they are empty, and the collection deletes them after its grace"
+WHOLE = "packs: some could not be rewritten, and are kept whole: they, or manifests that may need them, cannot be read"
 AUDIT = "audit: the agent's chain, which has ids, times and keyed digests, and no content"
 UNREADABLE = "packs: some manifests of others cannot be read, and what they need is not known"
 NAMED = ("transcript", "compactions", "messages", "events", "exec", "uploads", "artifacts", "functions", "audit")
@@ -42,6 +43,8 @@ class Draft(Open):
     begun_at: datetime
     counted: dict[str, Amount] = Field(default_factory=dict[str, Amount])
     runs: dict[str, int] = Field(default_factory=dict[str, int])
+    inherited: tuple[str, ...] = ()
+    """Packs of agents that were deleted before, which its snapshots name."""
     remnants: tuple[str, ...] = ()
 
 
@@ -52,7 +55,7 @@ class DeletionActivities:
         self,
         store: ObjectStore,
         snapshots: SnapshotEngine,
-        borrowers: Borrowers,
+        rewriting: Rewriting,
         find_runs: FindRuns,
         *,
         audit: ObjectStore | None = None,
@@ -63,7 +66,7 @@ class DeletionActivities:
         Args:
             store: The agents'.
             snapshots: Deletes what came in late.
-            borrowers: Knows who needs what is left.
+            rewriting: Overwrites what nobody needs of what is left.
             find_runs: Looks for runs in Temporal.
             audit: The store of the audit log; by default the agents'.
             key: Makes the digests of certificates such that nobody without it can make them; empty: there is none.
@@ -71,7 +74,7 @@ class DeletionActivities:
         self._audit = audit or store
         self._store = store
         self._snapshots = snapshots
-        self._borrowers = borrowers
+        self._rewriting = rewriting
         self._find_runs = find_runs
         self._key = key or None
 
@@ -92,6 +95,7 @@ class DeletionActivities:
                     runs=await self._find_runs(
                         request.agent_id, request.agent_uid, request.begun_at or request.asked_at
                     ),
+                    inherited=await self._rewriting.inherited(request.agent_uid) if request.agent_uid else (),
                     remnants=await remnants_of(
                         self._store, request.agent_uid, request.seen_host, request.seen_generation
                     ),
@@ -121,12 +125,13 @@ class DeletionActivities:
             if found is None:
                 runs = await self._runs_gone(request)
                 await self._swept(request.agent_uid)
-                kept = Kept()
+                draft, kept = await self._draft(request.name), Kept()
                 if request.agent_uid:
-                    kept = await self._borrowers.look(request.agent_uid, pulse.say)
+                    inherited = draft.inherited if draft is not None else ()
+                    kept = await self._rewriting.rewrite(request.agent_uid, inherited, pulse.say)
                 # That may have taken minutes; what the certificate says is how it is now.
                 checked = [*await self._swept(request.agent_uid), *runs]
-                found = sealed(await self._written(request, checked, kept), self._key)
+                found = sealed(await self._written(request, draft, checked, kept), self._key)
                 try:
                     await self._store.put(ref, written(found).encode(), if_none_match=True)
                 except ObjectExists:
@@ -141,25 +146,29 @@ class DeletionActivities:
             remnants=found.remnants,
         )
 
-    async def _written(self, request: CertifyRequest, checked: list[Inspection], kept: Kept) -> Certificate:
+    async def _written(
+        self, request: CertifyRequest, draft: Draft | None, checked: list[Inspection], kept: Kept
+    ) -> Certificate:
         now = datetime.now(UTC)
-        draft = await self._draft(request.name)
         if draft is None:
             # Somebody deleted it: nothing is known of what there was.
             draft = Draft(asked_by=request.asked_by, asked_at=request.asked_at or now, begun_at=now)
         removed = dict(draft.counted)
         if "packs" in removed:
-            left = len(kept.packs) + kept.idle
+            # What is empty is gone, but for its name.
             size = sum(pack.bytes for pack in kept.packs) + kept.idle_bytes
             before = removed["packs"]
-            removed["packs"] = Amount(objects=max(0, before.objects - left), bytes=max(0, before.bytes - size))
+            removed["packs"] = Amount(
+                objects=max(0, before.objects - len(kept.packs)), bytes=max(0, before.bytes - size)
+            )
         # A worker that died after it had deleted some did not tell of them.
         kinds = {**draft.runs, **request.runs}
         runs = {kind: max(draft.runs.get(kind, 0), request.runs.get(kind, 0)) for kind in kinds}
         audit = await self._audited(request.agent_uid)
         why = (
-            (SHARED, bool(kept.packs)),
+            (SHARED, any(pack.needed_by for pack in kept.packs)),
             (UNNEEDED, bool(kept.idle)),
+            (WHOLE, bool(kept.whole)),
             (UNREADABLE, bool(kept.unreadable)),
             (AUDIT, bool(audit.objects)),
         )
@@ -180,6 +189,7 @@ class DeletionActivities:
                 why=tuple(sentence for sentence, holds in why if holds),
             ),
             pending=Pending(packs=kept.idle, bytes=kept.idle_bytes, why=UNNEEDED if kept.idle else ""),
+            rewritten=kept.rewritten,
             remnants=tuple(dict.fromkeys((*draft.remnants, *request.remnants)))[:MOST_REMNANTS],
         )
 

@@ -30,7 +30,7 @@ from activities.ports.upkeep import Upkeep
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.history import History
-from activities.snapshots.retained import Borrowers
+from activities.snapshots.rewriting import Rewriting
 from activities.snapshots.upkeep import StoreUpkeep
 from activities.transcript import Transcript
 from workers import owner
@@ -166,6 +166,6 @@ def deletion(
 ) -> tuple[Callable[..., Any], ...]:
     """The activities that count what an agent has, and certify that it is gone; `key` seals certificates."""
     keys = settings.sealer
-    borrowers = Borrowers(store, Catalogue(store, keys, _cache(settings)), keys)
-    activities = DeletionActivities(store, engine, borrowers, eraser.left, audit=audit, key=key)
+    rewriting = Rewriting(store, Catalogue(store, keys, _cache(settings)), keys)
+    activities = DeletionActivities(store, engine, rewriting, eraser.left, audit=audit, key=key)
     return activities.survey, activities.certify

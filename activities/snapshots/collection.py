@@ -46,6 +46,8 @@ class _Verdict(NamedTuple):
 
     condemned: set[str]
     released: set[str]
+    needed: set[str]
+    """Not released, though something names them: what nobody needs in them was overwritten not long ago."""
     gone: set[str]
     due: set[str]
     more: bool
@@ -73,7 +75,7 @@ class Collection:
         verdict = self._judge(listed, survey, now)
         on_list = ({*listed} | verdict.condemned) - verdict.released
         await self._withdraw(offered, tables, on_list, survey)
-        after = await self._condemned.change(lambda packs: _apply(packs, verdict, listed))
+        after = await self._condemned.change(lambda packs: _apply(packs, verdict, listed, now))
         after = await self._condemned.change(self._stamp)
         doomed = sorted(key for key in verdict.due if key in after and after[key].sweeping)
         swept = await self._sweep(doomed, progress)
@@ -100,20 +102,30 @@ class Collection:
             key
             for key, sentence in listed.items()
             if key in survey.unnamed
+            and not sentence.being_rewritten(now, self._timing.longest)
             and (sentence.sweeping or (sentence.since is not None and sentence.since + self._timing.grace < now))
         ]
+        # What is being deleted is not let go, even if something names it against all rules.
+        named = {
+            key
+            for key, sentence in listed.items()
+            if key in survey.present and key not in survey.unnamed and not sentence.sweeping
+        }
+        held = {key for key in named if self._is_held(listed[key], now)}
         return _Verdict(
             condemned=set(fresh[:room]),
-            # What is being deleted is not let go, even if something names it against all rules.
-            released={
-                key
-                for key, sentence in listed.items()
-                if key in survey.present and key not in survey.unnamed and not sentence.sweeping
-            },
+            released=named - held,
+            needed=held,
             gone={key for key in listed if key not in survey.present},
             due=set(sorted(due)[:MOST_DELETED]),
             more=len(fresh) > room or len(due) > MOST_DELETED,
         )
+
+    def _is_held(self, sentence: Sentence, now: datetime) -> bool:
+        """Tell whether somebody may yet come to name what was overwritten: whoever looked before it was listed."""
+        if sentence.being_rewritten(now, self._timing.longest):
+            return True
+        return sentence.rewritten is not None and now <= sentence.rewritten + self._timing.grace
 
     async def _withdraw(
         self, infos: dict[str, ObjectInfo], tables: dict[str, list[str]], on_list: set[str], survey: Survey
@@ -149,13 +161,19 @@ class Collection:
         return len(packs)
 
 
-def _apply(packs: dict[str, Sentence], verdict: _Verdict, listed: dict[str, Sentence]) -> dict[str, Sentence]:
+def _apply(
+    packs: dict[str, Sentence], verdict: _Verdict, listed: dict[str, Sentence], now: datetime
+) -> dict[str, Sentence]:
     """Write the verdict into the list as it is now: other passes may have changed it since it was read."""
     for key in verdict.condemned:
         packs.setdefault(key, Sentence())
     for key in verdict.released | verdict.gone:
         if packs.get(key) == listed[key]:
             del packs[key]
+    for key in verdict.needed:
+        # Its grace begins when nothing names it any more.
+        if packs.get(key) == listed[key] and listed[key].since is not None:
+            packs[key] = listed[key].model_copy(update={"since": now})
     for key in verdict.due:
         if packs.get(key) == listed[key]:
             packs[key] = listed[key].model_copy(update={"sweeping": True})

@@ -7,7 +7,7 @@ known to be written is given times, so that the grace never begins before everyb
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -32,6 +32,14 @@ class Sentence(BaseModel):
     """When it was certain that the entry could be seen; None: not yet."""
     sweeping: bool = False
     """It is being deleted, which nothing stops any more."""
+    rewriters: dict[str, datetime] = {}
+    """Who may be overwriting what nobody needs in it, since when (`rewriting.py`)."""
+    rewritten: datetime | None = None
+    """When it was last overwritten in this way."""
+
+    def being_rewritten(self, now: datetime, longest: timedelta) -> bool:
+        """Tell whether somebody may be at it yet: who takes longer gives up."""
+        return any(now - since < longest for since in self.rewriters.values())
 
 
 class CondemnedList(BaseModel):

@@ -2,7 +2,8 @@
 
 The new agent's manifest is full and names the packs where they lie. What keeps them: before anything else the source
 is marked, so that its deletion leaves its packs to the collection; the condemned list is looked at before the manifest
-is written; and after that the source's snapshot is seen to be there still, so nothing it needs was deleted until then.
+is written; and after that the source's snapshot is seen to be there still, so nothing it needs was deleted until then,
+and the list is looked at once more for packs that are being rewritten.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from activities.snapshots.guard import Anew
 from activities.snapshots.packs import LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from activities.ports.snapshots import SnapshotInfo
     from activities.ports.store import ObjectStore
     from activities.snapshots.commit import Name
     from activities.snapshots.head import Heads
+    from activities.snapshots.manifest import Manifest
     from activities.snapshots.sealing import Sealer
     from activities.snapshots.sharing import Sharing
 
@@ -68,18 +68,17 @@ class Forking:
         except ObjectExists:
             found = await commit.existing(chain, name)
         late = found is not None or self._sharing.is_late(admitted.watch, admitted)
-        await self._finish(name, source, (found or made.manifest).packs if late else ())
+        await self._finish(name, source, found or made.manifest, late=late)
         count = requests.count
         return commit.found_info(found, name.ref, clock, count) if found else made.info(clock, count)
 
-    async def _finish(self, name: Name, source: str, doubtful: Sequence[str]) -> None:
-        """See that what was written is whole, and make it count; `doubtful` packs may have been deleted."""
+    async def _finish(self, name: Name, source: str, written: Manifest, *, late: bool) -> None:
+        """See that what was written is whole, and make it count."""
         try:
             if await self._store.head(source) is None:
                 msg = f"The snapshot {source} was deleted while it was forked."
                 raise SnapshotNotFound(msg)
-            if doubtful:
-                await self._sharing.guard.confirm(doubtful, name.ref)
+            await self._sharing.guard.confirm(written, late=late)
         except (SnapshotNotFound, SnapshotConflict):
             if await self._heads.retract(name.agent_uid, name.number):
                 await self._store.delete([name.ref])

@@ -5,6 +5,9 @@ manifest within a limit that is shorter than the grace. A pack that is condemned
 the grace is over, after another look at all manifests, and this one is among them by then. A pack that was on its way
 out before the look was on the list, or is gone.
 
+What a deletion overwrites in packs waits for no grace (`rewriting.py`). So the list is looked at once more when the
+manifest is written: who rewrites a pack is on it before he looks at manifests, so one of the two sees the other.
+
 Packs of the agent's own need no look: those written for the very snapshot are too young to be condemned, and the others
 are named by manifests that stand until the new one does (`head.py`).
 """
@@ -13,11 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from activities.errors import ObjectNotFound, SnapshotConflict, SnapshotDamaged, SnapshotOvertaken
+from activities.snapshots import layout
 from activities.snapshots.chunking import digest_of
 from activities.snapshots.packs import PackWriter, open_frame
+from activities.snapshots.tables import locations
 from activities.snapshots.threads import Uploads
 
 if TYPE_CHECKING:
@@ -25,7 +31,8 @@ if TYPE_CHECKING:
 
     from activities.ports.store import ObjectStore
     from activities.snapshots.capture import Control
-    from activities.snapshots.condemned import Condemned
+    from activities.snapshots.condemned import Condemned, Sentence
+    from activities.snapshots.manifest import Manifest
     from activities.snapshots.packs import Location
     from activities.snapshots.sealing import Sealer
     from activities.snapshots.timing import Stopwatch, Timing
@@ -88,7 +95,7 @@ class Guard:
             doomed = {digest: place for digest, place in found.items() if place.pack in listed}
             if not doomed:
                 break
-            places, stored = await self._store_anew(doomed, anew)
+            places, stored = await self._store_anew(doomed, anew, listed)
             found.update(places)
             own.update(place.pack for place in places.values())
             stored_bytes += stored
@@ -101,24 +108,55 @@ class Guard:
                 raise SnapshotOvertaken(msg)
         return Admitted(found, watch, stored_bytes)
 
-    async def confirm(self, packs: Iterable[str], ref: str) -> None:
+    async def confirm(self, manifest: Manifest, *, late: bool) -> None:
         """See, once the manifest is written, that what it names is there and stays.
 
+        Args:
+            manifest: That was written.
+            late: It may have been written so late that packs are gone or condemned.
+
         Raises:
-            SnapshotOvertaken: A pack is condemned: the collection may find the manifest yet, or not.
-            SnapshotConflict: A pack is gone, and the snapshot of this number never was whole.
+            SnapshotOvertaken: A pack is condemned, or just being rewritten: the manifest may have been seen, or not.
+            SnapshotConflict: Something is gone, and the snapshot of this number never was whole.
         """
-        named = set(packs)
-        listed = (await self._condemned.look()).packs
-        if condemned := sorted(named & listed.keys()):
-            msg = f"The snapshot {ref} names the pack {condemned[0]}, which may be deleted; try again later."
-            raise SnapshotOvertaken(msg)
-        if gone := await self._missing(named):
-            msg = (
-                f"The snapshot {ref} took so long that the pack {gone[0]} was deleted meanwhile: take it under the "
-                "next number."
-            )
-            raise SnapshotConflict(msg)
+        ref = layout.manifest_key(manifest.agent_uid, manifest.number)
+        now = self._timing.now()
+        sentences = (await self._condemned.look()).packs
+        named = {pack: sentences[pack] for pack in sorted(manifest.packs) if pack in sentences}
+        for pack, sentence in named.items():
+            if sentence.being_rewritten(now, self._timing.longest):
+                msg = f"The snapshot {ref} names the pack {pack}, which is just being rewritten; try again."
+                raise SnapshotOvertaken(msg)
+            if late and not self._stays(sentence, now):
+                msg = f"The snapshot {ref} names the pack {pack}, which may be deleted; try again later."
+                raise SnapshotOvertaken(msg)
+        if late and (gone := await self._missing(manifest.packs)):
+            raise _never_whole(ref, gone[0], "deleted")
+        # What was rewritten long before is on the list no more.
+        suspects = {pack for pack, sentence in named.items() if sentence.rewritten is not None}
+        if now - _created(manifest) > self._timing.longest:
+            suspects |= {pack for pack in manifest.packs if layout.owner_of(pack) != manifest.agent_uid}
+        await self._read(manifest, suspects, ref)
+
+    def _stays(self, sentence: Sentence, now: datetime) -> bool:
+        """Tell whether any pass that deletes it would see what is in the store by now."""
+        if sentence.rewritten is None or sentence.sweeping:
+            return False
+        return sentence.since is None or now < sentence.since + self._timing.grace - self._timing.longest
+
+    async def _read(self, manifest: Manifest, packs: set[str], ref: str) -> None:
+        """Read what a manifest names in packs that were rewritten."""
+        if not packs:
+            return
+        frames = _by_frame({digest: place for digest, place in locations(manifest).items() if place.pack in packs})
+        for (pack, offset, stored, plain), wanted in sorted(frames.items()):
+            try:
+                data = await self._store.get_range(pack, offset, stored)
+                content = await asyncio.to_thread(open_frame, data, plain, self._sealer)
+            except (ObjectNotFound, SnapshotDamaged):
+                raise _never_whole(ref, pack, "rewritten") from None
+            if any(digest_of(_chunk(content, place)) != digest for digest, place in wanted):
+                raise _never_whole(ref, pack, "rewritten")
 
     async def _missing(self, packs: Iterable[str]) -> list[str]:
         slots = asyncio.Semaphore(_PARALLEL)
@@ -130,21 +168,23 @@ class Guard:
         found = await asyncio.gather(*(look(pack) for pack in sorted(packs)))
         return [pack for pack in found if pack is not None]
 
-    async def _store_anew(self, chunks: Mapping[bytes, Location], anew: Anew) -> tuple[dict[bytes, Location], int]:
+    async def _store_anew(
+        self, chunks: Mapping[bytes, Location], anew: Anew, listed: Mapping[str, Sentence]
+    ) -> tuple[dict[bytes, Location], int]:
         uploads = Uploads(self._store, anew.control)
         writer = PackWriter((), anew.prefix, uploads.put, level=anew.level, sealer=self._sealer, salt=anew.salt)
-        frames: defaultdict[tuple[str, int, int, int], list[tuple[bytes, Location]]] = defaultdict(list)
-        for digest, place in chunks.items():
-            frames[place.frame].append((digest, place))
         try:
-            for (pack, offset, stored, plain), wanted in sorted(frames.items()):
+            for (pack, offset, stored, plain), wanted in sorted(_by_frame(chunks).items()):
                 try:
                     data = await self._store.get_range(pack, offset, stored)
-                except ObjectNotFound:
+                    await asyncio.to_thread(self._copy, writer, data, plain, wanted)
+                except (ObjectNotFound, SnapshotDamaged) as error:
+                    sentence = listed[pack]
+                    if isinstance(error, SnapshotDamaged) and not (sentence.rewriters or sentence.rewritten):
+                        raise
                     anew.ban(pack)
                     msg = f"The pack {pack} was deleted before its content was stored anew: take the snapshot again."
                     raise SnapshotOvertaken(msg) from None
-                await asyncio.to_thread(self._copy, writer, data, plain, wanted)
             places = await asyncio.to_thread(writer.finish)
             await uploads.finish()
         except BaseException:
@@ -157,9 +197,33 @@ class Guard:
 
     def _copy(self, writer: PackWriter, stored: bytes, plain: int, wanted: list[tuple[bytes, Location]]) -> None:
         content = open_frame(stored, plain, self._sealer)
-        for digest, place in wanted:
-            chunk = content[place.start : place.start + place.length]
+        chunks = [_chunk(content, place) for _, place in wanted]
+        for chunk, (digest, place) in zip(chunks, wanted, strict=True):
             if digest_of(chunk) != digest:
                 msg = f"A chunk in the pack {place.pack} does not match its digest."
                 raise SnapshotDamaged(msg)
+        for chunk in chunks:
             writer.add_chunk(chunk)
+
+
+def _by_frame(
+    chunks: Mapping[bytes, Location],
+) -> dict[tuple[str, int, int, int], list[tuple[bytes, Location]]]:
+    frames: defaultdict[tuple[str, int, int, int], list[tuple[bytes, Location]]] = defaultdict(list)
+    for digest, place in chunks.items():
+        frames[place.frame].append((digest, place))
+    return frames
+
+
+def _chunk(content: bytes, place: Location) -> bytes:
+    return content[place.start : place.start + place.length]
+
+
+def _created(manifest: Manifest) -> datetime:
+    """When the writer looked at the list, about."""
+    return datetime.fromisoformat(manifest.created)
+
+
+def _never_whole(ref: str, pack: str, what: str) -> SnapshotConflict:
+    msg = f"The snapshot {ref} took so long that the pack {pack} was {what} meanwhile: take it under the next number."
+    return SnapshotConflict(msg)

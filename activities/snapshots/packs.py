@@ -28,7 +28,7 @@ PACK_BYTES = 8 << 20
 MAX_FRAME_BYTES = 8 << 20
 """Larger frames are refused when read."""
 LEVEL = 1
-_SKIPPABLE = 0x184D2A50
+SKIPPABLE = 0x184D2A50
 """Magic number of a zstd frame that is no data."""
 _THREADS = 2
 _WAITING = 6
@@ -205,7 +205,7 @@ class PackWriter:
 
 def _skipped(salt: bytes) -> bytes:
     """Return bytes that zstd passes over."""
-    return struct.pack("<II", _SKIPPABLE, len(salt)) + salt if salt else b""
+    return struct.pack("<II", SKIPPABLE, len(salt)) + salt if salt else b""
 
 
 def open_frame(stored: bytes, plain: int, sealer: Sealer = PLAIN) -> bytes:

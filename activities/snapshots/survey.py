@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from activities.errors import StoreUnavailable
 from activities.snapshots import layout
 from activities.snapshots.layout import AGENTS
 from hibernaut.contracts import StoreKeys
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from activities.ports.snapshots import Progress
     from activities.ports.store import ObjectInfo, ObjectStore
-    from activities.snapshots.catalogue import Catalogue
+    from activities.snapshots.catalogue import Catalogue, Read
+
+
+_TRIES = 10
 
 
 class Pack(NamedTuple):
@@ -71,21 +75,19 @@ class Surveyor:
     async def _read(self, uid: str) -> None:
         """Find out what an agent names of others."""
         own = layout.packs_prefix(uid)
-        infos = [info async for info in self._store.list(layout.manifests_prefix(uid))]
-        read = await self._catalogue.manifests(infos)
+        _, read = await listed(self._store, self._catalogue, uid, layout.manifests_prefix(uid))
         self._borrowed.update(pack for card in read.cards.values() for pack in card.packs if not pack.startswith(own))
         self._survey.unreadable.extend(read.unreadable)
 
     async def _match(self, uid: str, asked: Container[str], before: datetime) -> None:
         """Find an agent's packs that neither it nor others name."""
-        found = [info async for info in self._store.list(layout.snapshots_prefix(uid))]
-        manifests = [info for info in found if info.key.startswith(layout.manifests_prefix(uid))]
+        found, read = await listed(self._store, self._catalogue, uid, layout.snapshots_prefix(uid))
+        manifests = len(read.cards) + len(read.unreadable)
         packs = [info for info in found if layout.is_pack_key(info.key)]
         marker = {info.key: info for info in found}.get(layout.shared_key(uid))
-        read = await self._catalogue.manifests(manifests)
         named = {pack for card in read.cards.values() for pack in card.packs}
         survey = self._survey
-        survey.manifests += len(manifests)
+        survey.manifests += manifests
         survey.packs += len(packs)
         survey.bytes += sum(info.size for info in packs)
         survey.present.update(info.key for info in packs if info.key in asked)
@@ -96,6 +98,25 @@ class Surveyor:
         left_over = marker is not None and not packs and not manifests and marker.modified < before
         if left_over and await self._store.head(StoreKeys.head(uid)) is None:
             survey.empty.append(layout.shared_key(uid))
+
+
+async def listed(store: ObjectStore, catalogue: Catalogue, uid: str, prefix: str) -> tuple[list[ObjectInfo], Read]:
+    """List what an agent has under a prefix, and read the manifests in it.
+
+    One that is pruned in between may have been followed by one that was not there yet, and names the same packs: then
+    everything is listed again.
+
+    Raises:
+        StoreUnavailable: They come and go all the time.
+    """
+    for _ in range(_TRIES):
+        infos = [info async for info in store.list(prefix)]
+        manifests = [info for info in infos if info.key.startswith(layout.manifests_prefix(uid))]
+        read = await catalogue.manifests(manifests)
+        if len(read.cards) + len(read.unreadable) == len(manifests):
+            return infos, read
+    msg = f"The snapshots of agent {uid} change each time they are to be read; try again."
+    raise StoreUnavailable(msg)
 
 
 def _unnamed(packs: Iterable[ObjectInfo], named: Container[str], borrowed: Container[str]) -> Mapping[str, Pack]:

@@ -31,7 +31,7 @@ from activities.snapshots.state import EMPTY, Index, compare
 from activities.snapshots.threads import Uploads, run_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from activities.ports.snapshots import Progress, SnapshotInfo, TakeOptions
     from activities.ports.store import ObjectStore
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from activities.snapshots.counting import Tally
     from activities.snapshots.guard import Admitted
     from activities.snapshots.head import Heads
+    from activities.snapshots.manifest import Manifest
     from activities.snapshots.packs import Location
     from activities.snapshots.sealing import Sealer
     from activities.snapshots.sharing import Sharing
@@ -107,7 +108,7 @@ class Taking:
             self._containers.drop_index(container_id)
             return await self._found(chain, name, clock, requests)
         late = self._sharing.is_late(watch, admitted)
-        await self._count(name, index.state.ref, made.manifest.packs if late else ())
+        await self._count(name, index.state.ref, made.manifest if late or admitted is not None else None, late=late)
         self._containers.keep(container_id, Index(made.state, scan.signatures, scan.gate, options.exclude))
         await self._sharing.offer(name, stored, read.writer.borrowed)
         return made.info(clock, requests.count)
@@ -184,20 +185,21 @@ class Taking:
         head = self._heads.known(name.agent_uid)
         if head is None or head.ref != name.ref:
             # Nobody knows how long the attempt took that wrote it.
-            await self._count(name, found.parent if found.kind == "delta" else None, found.packs)
+            await self._count(name, found.parent if found.kind == "delta" else None, found, late=True)
         return commit.found_info(found, name.ref, clock, requests.count)
 
-    async def _count(self, name: Name, base: str | None, doubtful: Sequence[str]) -> None:
+    async def _count(self, name: Name, base: str | None, doubtful: Manifest | None, *, late: bool) -> None:
         """Make a written snapshot count.
 
         Args:
             name: Of the snapshot.
             base: The snapshot it relies on.
-            doubtful: Packs that it names and that may have been deleted.
+            doubtful: Its manifest, if that names what may be gone.
+            late: See `Guard.confirm`.
         """
         try:
-            if doubtful:
-                await self._sharing.guard.confirm(doubtful, name.ref)
+            if doubtful is not None:
+                await self._sharing.guard.confirm(doubtful, late=late)
             async with self._removed_when_fenced(name):
                 await self._heads.advance(name.agent_uid, name.generation, name.number, name.ref, base=base)
         except SnapshotConflict:

@@ -18,13 +18,13 @@ NAMELESS = "none-"
 """Begins the name of what never had a uid; the run id of its deletion follows."""
 
 
-class Lasting(Open):
-    """Keeps the fields of a later release: the digest is over them too."""
+class Paper(Open):
+    """A part of a certificate: fields that this release does not know stay in it, for its digest is over them too."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Amount(Lasting):
+class Amount(Paper):
     """How much of something."""
 
     objects: int = 0
@@ -32,7 +32,7 @@ class Amount(Lasting):
     """As stored."""
 
 
-class Inspection(Lasting):
+class Inspection(Paper):
     """What was looked for once everything was removed."""
 
     what: str
@@ -41,7 +41,7 @@ class Inspection(Lasting):
     """How many were there, but for what `retained` and `pending` say."""
 
 
-class Borrower(Lasting):
+class Borrower(Paper):
     """An agent whose snapshots need a part of a pack."""
 
     agent_uid: str
@@ -52,20 +52,22 @@ class Borrower(Lasting):
     """Whether it is a fork of the deleted agent; else it stored the same content and borrowed it."""
 
 
-class RetainedPack(Lasting):
+class RetainedPack(Paper):
     """A pack of the deleted agent that stays, as others need a part of it."""
 
     pack: str
     """The last part of its key."""
     bytes: int
+    whole: bool = True
+    """Whether it still holds what nobody else needs; else that was overwritten."""
     needed_by: tuple[Borrower, ...]
 
 
-class Retained(Lasting):
+class Retained(Paper):
     """What is kept."""
 
     packs: tuple[RetainedPack, ...] = ()
-    """Each is kept whole, the part that nobody else needs included, until nobody needs any of it."""
+    """Each is kept until nobody needs any of it."""
     audit: Amount = Amount()
     """The agent's audit chain: ids, times and keyed digests."""
     unreadable: int = 0
@@ -74,15 +76,15 @@ class Retained(Lasting):
     """A sentence for each kind of thing that is kept."""
 
 
-class Pending(Lasting):
-    """What nobody needs, and a later collection deletes."""
+class Pending(Paper):
+    """What nobody needs: emptied, and a later collection deletes it."""
 
     packs: int = 0
     bytes: int = 0
     why: str = ""
 
 
-class Seal(Open):
+class Seal(Paper):
     """The digest over all other fields: canonical JSON (sorted keys, no spaces, UTF-8) without `digest`."""
 
     algorithm: Literal["hmac-sha256", "sha256"]
@@ -91,7 +93,7 @@ class Seal(Open):
     """Hexadecimal."""
 
 
-class Certificate(Lasting):
+class Certificate(Paper):
     """The object `certificates/<agent_uid>.json`, the last one that a deletion writes."""
 
     format: Literal["hibernaut-deletion/1"] = CERTIFICATE
@@ -111,6 +113,9 @@ class Certificate(Lasting):
     checked: tuple[Inspection, ...] = ()
     retained: Retained = Retained()
     pending: Pending = Pending()
+    rewritten: Amount = Amount()
+    """Packs in which something was overwritten that nobody needs, those of agents deleted before included that this one
+    named; bytes that are gone with it."""
     remnants: tuple[str, ...] = ()
     """What destroyed sandboxes left on their hosts."""
     digest: Seal | None = None
@@ -142,15 +147,15 @@ class CertificateFound(Open):
 
 
 def canonical(certificate: Certificate) -> bytes:
-    """What the digest is over: what is written, fields of a later release included, and none that it lacks."""
+    """What the digest is over: the fields that it was written with, and no others that were thought of since."""
     body = certificate.model_dump(mode="json", exclude={"digest"}, exclude_unset=True)
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sealed(certificate: Certificate, key: bytes | None = None) -> Certificate:
-    """The certificate with its digest, every field of it written."""
-    whole = Certificate.model_validate_json(certificate.model_dump_json())
-    return whole.model_copy(update={"digest": _seal(whole, key)})
+    """The certificate with its digest, and each of its fields written out."""
+    certificate = Certificate.model_validate(certificate.model_dump(exclude={"digest"}))
+    return certificate.model_copy(update={"digest": _seal(canonical(certificate), key)})
 
 
 def written(certificate: Certificate) -> str:
@@ -169,13 +174,13 @@ def is_intact(certificate: Certificate, key: bytes | None = None) -> bool | None
     keyed = found.algorithm == "hmac-sha256"
     if keyed and key is None:
         return None
-    if not hmac.compare_digest(_seal(certificate, key if keyed else None).value, found.value):
+    again = _seal(canonical(certificate), key if keyed else None)
+    if not hmac.compare_digest(again.value.encode(), found.value.encode()):
         return False
     return True if keyed or key is None else None
 
 
-def _seal(certificate: Certificate, key: bytes | None) -> Seal:
-    data = canonical(certificate)
+def _seal(data: bytes, key: bytes | None) -> Seal:
     if key is None:
         return Seal(algorithm="sha256", value=hashlib.sha256(data).hexdigest())
     return Seal(algorithm="hmac-sha256", value=hmac.new(key, data, hashlib.sha256).hexdigest())

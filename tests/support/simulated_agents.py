@@ -12,8 +12,9 @@ from activities.errors import (
     SnapshotFenced,
     SnapshotNotFound,
 )
+from activities.snapshots.cutting import is_cut
 from activities.snapshots.entries import Entry, Kind
-from activities.snapshots.layout import parse_ref
+from activities.snapshots.layout import packs_prefix, parse_ref
 from tests.support.memory_capture import MemoryCapture
 from tests.support.simulated_truth import Loss, Tree
 
@@ -63,6 +64,8 @@ class Agent:
                 await self._end()
                 return
             await self._step(step)
+        if world.random.random() < 0.4:
+            await self._end()
 
     async def _step(self, step: str) -> None:
         world = self.world
@@ -98,7 +101,7 @@ class Agent:
 
     def _work(self) -> None:
         chance = self.world.random
-        for _ in range(chance.randint(1, 3)):
+        for _ in range(chance.randint(1, 4)):
             path = b"file%d" % chance.randrange(6)
             if chance.random() < 0.2:
                 self._box.tree.pop(path, None)
@@ -233,7 +236,33 @@ class Agent:
         return False
 
     async def _end(self) -> None:
-        """Delete the agent."""
-        self.world.truth.forget(self.uid)
-        await self.world.engine(Files()).delete_agent(self.uid)
-        self.world.seen["deleted"] += 1
+        """Delete the agent, at times with a worker that freezes half-way."""
+        world = self.world
+        inherited = await world.rewriting().inherited(self.uid)
+        world.truth.forget(self.uid)
+        await world.engine(Files()).delete_agent(self.uid)
+        if world.random.random() < 0.4:
+            name = f"deletion {self.uid}"
+            world.schedule.freezing[name] = world.random.randint(1, 40)
+            task = world.schedule.start(name, self._rewrite(inherited))
+            while not task.done() and name not in world.schedule.frozen:
+                await world.schedule.turn(1)
+            if world.random.random() < 0.6:
+                world.schedule.start(f"waking {name}", self._thaw(name))
+        await self._rewrite(inherited)
+        world.seen["deleted"] += 1
+
+    async def _rewrite(self, inherited: tuple[str, ...]) -> None:
+        while True:
+            try:
+                kept = await self.world.rewriting().rewrite(self.uid, inherited, lambda _text: None)
+            except HibernautActivityError as error:
+                self.world.seen[f"rewriting: {type(error).__name__}"] += 1
+                if not error.retryable:
+                    raise
+                continue
+            self.world.seen["emptied"] += kept.idle
+            prefix, objects = packs_prefix(self.uid), self.world.store.objects
+            left = [objects[f"{prefix}{pack.pack}"].data for pack in kept.packs if f"{prefix}{pack.pack}" in objects]
+            self.world.seen["cut"] += sum(map(is_cut, left))
+            return

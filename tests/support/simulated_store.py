@@ -100,6 +100,11 @@ class Schedule:
         self.frozen.clear()
         for task in self.tasks.values():
             task.cancel()
+        while not all(task.done() for task in self.tasks.values()):
+            await _settled()
+            # Whoever asks for something on the way out is dead as well.
+            for one in self.waiting:
+                one.turn.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
 
     def _serve(self, served: list[_Waiting]) -> None:

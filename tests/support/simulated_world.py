@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from activities.errors import SnapshotNameTaken, SnapshotNotFound
 from activities.ports.upkeep import Retention
+from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.layout import parse_ref
+from activities.snapshots.rewriting import Rewriting
+from activities.snapshots.sealing import PLAIN
 from activities.snapshots.sharing import Bounds
 from activities.snapshots.timing import Timing
 from activities.snapshots.upkeep import StoreUpkeep
@@ -58,6 +61,10 @@ class World:
     def upkeep(self) -> StoreUpkeep:
         """A worker that keeps things in order."""
         return StoreUpkeep(self.store, timing=self.timing)
+
+    def rewriting(self) -> Rewriting:
+        """A worker that sees to what deleted agents leave."""
+        return Rewriting(self.store, Catalogue(self.store, PLAIN), PLAIN, self.timing)
 
     async def collect(self) -> None:
         """Collect now and then, for as long as anybody lives."""

@@ -32,3 +32,18 @@ def test_a_certificate_made_without_the_key_that_there_is_proves_nothing() -> No
     assert is_intact(sealed(made), KEY) is None
     assert is_intact(sealed(made).model_copy(update={"asked_by": "bob"}), KEY) is False
     assert is_intact(sealed(made)) is True
+
+
+def test_a_certificate_of_another_release_is_intact() -> None:
+    found = sealed(Certificate(agent_id="a", agent_uid="u", asked_at=NOW, begun_at=NOW, written_at=NOW), b"k" * 32)
+    known = json.loads(found.model_dump_json())
+    # What was written before a field was thought of, and what is written by a release that thought of more.
+    older = {name: value for name, value in known.items() if name != "rewritten"}
+    newer = known | {"witnesses": ["ann"], "retained": known["retained"] | {"why_so": "law"}}
+    for body in (older, newer):
+        del body["digest"]
+        data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        digest = {"algorithm": "hmac-sha256", "value": hmac.new(b"k" * 32, data, hashlib.sha256).hexdigest()}
+        assert is_intact(Certificate.model_validate(body | {"digest": digest}), b"k" * 32) is True
+    forged = newer | {"witnesses": [], "digest": digest}
+    assert is_intact(Certificate.model_validate(forged), b"k" * 32) is False

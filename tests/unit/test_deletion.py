@@ -1,6 +1,7 @@
 """Deletions: counted before, looked for after, certified once, whatever happens in between."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from activities.remnants import remnants_of
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.entries import Entry, Kind
-from activities.snapshots.retained import Borrowers, Kept
+from activities.snapshots.rewriting import Kept, Rewriting
 from activities.snapshots.sealing import PLAIN
 from activities.snapshots.sharing import Bounds
 from hibernaut.contracts import PurgeRequest, StoreKeys
@@ -41,8 +42,8 @@ class Office:
         self.runs: dict[str, int] = {"agent": 0}
         self.key = key
         self.engine = self.engine_of(MemoryCapture())
-        borrowers = Borrowers(self.store, Catalogue(self.store, PLAIN), PLAIN)
-        self.desk = DeletionActivities(self.store, self.engine, borrowers, self._find, key=key)
+        rewriting = Rewriting(self.store, Catalogue(self.store, PLAIN), PLAIN)
+        self.desk = DeletionActivities(self.store, self.engine, rewriting, self._find, key=key)
         self.keeping = KeepingActivities(self.store, self.engine, self._forget, AgentAudit(self.store, Digests()))
         self.env = ActivityEnvironment()
 
@@ -110,9 +111,8 @@ async def test_what_was_there_is_counted_and_what_is_there_is_looked_for(office:
     found = await office.certificate()
     assert (found.agent_id, found.agent_uid, found.asked_by, found.asked_at) == ("a", "u1", "ann", NOW)
     counts = {kind: amount.objects for kind, amount in found.removed.items()}
-    # Its marker and its pack are the collection's: it offered them to others.
-    assert counts.pop("packs", 0) == 0
-    assert counts == {"transcript": 1, "uploads": 1, "manifests": 1, "offers": 1, "snapshot notes": 1}
+    # It offered its pack to others: the name is left to the collection.
+    assert counts == {"packs": 1, "transcript": 1, "uploads": 1, "manifests": 1, "offers": 1, "snapshot notes": 1}
     assert found.removed["transcript"].bytes == len(b"secret content")
     assert found.runs == {"agent": 2}
     assert {looked.what: looked.found for looked in found.checked} == {
@@ -121,7 +121,8 @@ async def test_what_was_there_is_counted_and_what_is_there_is_looked_for(office:
         "runs: agent": 0,
     }
     assert (found.retained.packs, found.pending.packs, told.pending_packs) == ((), 1, 1)
-    assert found.pending.bytes > len(CONTENT)
+    assert found.pending.bytes < 100 < len(CONTENT) < found.removed["packs"].bytes
+    assert (found.rewritten.objects, found.rewritten.bytes) == (1, found.removed["packs"].bytes)
     assert found.retained.audit.objects == 1
     assert AUDIT in found.retained.why
     assert "secret" not in found.model_dump_json()
@@ -241,8 +242,8 @@ async def test_runs_are_told_by_the_servers_clock_and_not_by_the_askers(office: 
         asked.append(before)
         return {}
 
-    borrowers = Borrowers(office.store, Catalogue(office.store, PLAIN), PLAIN)
-    desk = DeletionActivities(office.store, office.engine, borrowers, find)
+    rewriting = Rewriting(office.store, Catalogue(office.store, PLAIN), PLAIN)
+    desk = DeletionActivities(office.store, office.engine, rewriting, find)
     begun = NOW + timedelta(hours=1)
     survey = SurveyRequest(agent_id="a", agent_uid="u1", name="u1", asked_at=NOW, begun_at=begun)
     await office.env.run(desk.survey, survey)
@@ -255,14 +256,14 @@ async def test_what_comes_in_while_it_is_looked_who_needs_what_is_deleted_too(
 ) -> None:
     await office.survey()
     await office.purge()
-    look = Borrowers.look
+    rewrite = Rewriting.rewrite
 
-    async def slow(self: Borrowers, agent_uid: str, progress: Progress) -> Kept:
-        found = await look(self, agent_uid, progress)
+    async def slow(self: Rewriting, agent_uid: str, inherited: Sequence[str], progress: Progress) -> Kept:
+        found = await rewrite(self, agent_uid, inherited, progress)
         await office.put(StoreKeys.exec_chunk("u1", "e1", "stdout", 0))
         return found
 
-    monkeypatch.setattr(Borrowers, "look", slow)
+    monkeypatch.setattr(Rewriting, "rewrite", slow)
     await office.certify()
     assert await office.keys("agents/") == []
 
@@ -276,11 +277,9 @@ async def test_what_comes_in_after_the_certificate_is_deleted_by_the_next_collec
     living = [StoreKeys.segment(uid, 0, 1, 0) for uid in ("u2", "u3", "u11")]
     await office.put(*late, *living)
     await office.survey("u3")
-    told: list[str] = []
-    assert await delete_late(office.store, told.append) == 3
+    assert await delete_late(office.store, lambda _: None) == 3
     assert await office.keys("agents/") == sorted(living)
-    assert len(told) == 1
-    assert await delete_late(office.store, told.append) == 0
+    assert await delete_late(office.store, lambda _: None) == 0
 
 
 async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:

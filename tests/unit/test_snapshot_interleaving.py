@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from activities.snapshots.guard import Anew
+    from activities.snapshots.manifest import Manifest
     from activities.snapshots.packs import Location
 
 seeds = st.integers(0, 2**32)
@@ -88,6 +89,8 @@ def test_the_worlds_are_eventful() -> None:
         seen += world.seen + Counter(borrowed=world.truth.borrowers)
     for event in ("taken", "unchanged", "late", "forked", "borrowed", "pruned", "swept", "deleted", "rewound", "named"):
         assert seen[event] > 5, (event, seen)
+    assert seen["emptied"] > 5, seen
+    assert seen["cut"] > 2, seen
 
 
 class _Careless(Timing):
@@ -124,14 +127,28 @@ def _without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sharing, "check", _no)
 
 
+async def _believe(self: Guard, manifest: Manifest, *, late: bool) -> None:
+    del self, manifest, late
+
+
+def _without_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guard, "confirm", _believe)
+
+
 @pytest.mark.parametrize(
     ("breaking", "times"),
     [
         (_without_markers, {}),
         (_without_a_look_at_the_list, {}),
         (_without_limits, {"grace": timedelta(0), "minimum_age": timedelta(0)}),
+        (_without_another_look, {}),
     ],
-    ids=["a deletion that ignores its marker", "a borrower that looks nowhere", "no grace, no age, no limits"],
+    ids=[
+        "a deletion that ignores its marker",
+        "a borrower that looks nowhere",
+        "no grace, no age, no limits",
+        "a writer that does not look again",
+    ],
 )
 def test_a_protocol_with_a_part_missing_is_found_out(
     breaking: Callable[[pytest.MonkeyPatch], None], times: dict[str, timedelta], monkeypatch: pytest.MonkeyPatch
