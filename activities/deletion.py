@@ -4,27 +4,25 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 from temporalio import activity
 
 from activities.errors import ObjectExists, ObjectNotFound, SnapshotOvertaken
 from activities.heartbeat import beating
-from activities.housekeeping import EVENTS
 from activities.ports.snapshots import SnapshotEngine
 from activities.ports.store import ObjectStore
 from activities.purging import purge
+from activities.remnants import MOST_REMNANTS, remnants_of
 from activities.snapshots import layout
 from activities.snapshots.deleting import is_left
 from activities.snapshots.rewriting import Kept, Rewriting
 from hibernaut.contracts import StoreKeys, stubs
 from hibernaut.contracts.deletion import CertifyRequest, CertifyResult, SurveyRequest, SurveyResult
-from hibernaut.models import EventKind
 from hibernaut.models.base import Open
-from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed
+from hibernaut.models.deletion import Amount, Certificate, Inspection, Pending, Retained, sealed, written
 
 SWEEPS = 5
 """How often what came in late is deleted before the deletion is given back to be tried again."""
-MOST_REMNANTS = 200
 SHARED = "packs: others need a part of each; it is kept until nobody does, and the rest is overwritten"
 UNNEEDED = "packs: nobody needs them; they are empty, and the collection deletes them after its grace"
 WHOLE = "packs: some could not be rewritten, and are kept whole: they, or manifests that may need them, cannot be read"
@@ -35,7 +33,6 @@ NAMED = ("transcript", "compactions", "messages", "events", "exec", "uploads", "
 
 FindRuns = Callable[[str, str, datetime | None], Awaitable[dict[str, int]]]
 """How many runs Temporal has of an agent of this id and uid that began before a time, by kind."""
-STRINGS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 
 class Draft(Open):
@@ -45,6 +42,7 @@ class Draft(Open):
     asked_at: datetime
     begun_at: datetime
     counted: dict[str, Amount] = Field(default_factory=dict[str, Amount])
+    runs: dict[str, int] = Field(default_factory=dict[str, int])
     inherited: tuple[str, ...] = ()
     """Packs of agents that were deleted before, which its snapshots name."""
     remnants: tuple[str, ...] = ()
@@ -94,8 +92,13 @@ class DeletionActivities:
                     asked_at=request.asked_at or now,
                     begun_at=now,
                     counted=await self._counted(request.agent_uid),
+                    runs=await self._find_runs(
+                        request.agent_id, request.agent_uid, request.begun_at or request.asked_at
+                    ),
                     inherited=await self._rewriting.inherited(request.agent_uid) if request.agent_uid else (),
-                    remnants=await self._remnants(request.agent_uid),
+                    remnants=await remnants_of(
+                        self._store, request.agent_uid, request.seen_host, request.seen_generation
+                    ),
                 )
                 # Who looks for the certificate by the agent's id finds the uid.
                 await self._store.put(f"{StoreKeys.certificates_of(request.agent_id)}{request.name}", b"1\n")
@@ -120,15 +123,17 @@ class DeletionActivities:
         async with beating() as pulse:
             found = await self._certificate(ref)
             if found is None:
-                checked = [*await self._swept(request.agent_uid), *await self._runs_gone(request)]
+                runs = await self._runs_gone(request)
+                await self._swept(request.agent_uid)
                 draft, kept = await self._draft(request.name), Kept()
                 if request.agent_uid:
                     inherited = draft.inherited if draft is not None else ()
                     kept = await self._rewriting.rewrite(request.agent_uid, inherited, pulse.say)
+                # That may have taken minutes; what the certificate says is how it is now.
+                checked = [*await self._swept(request.agent_uid), *runs]
                 found = sealed(await self._written(request, draft, checked, kept), self._key)
                 try:
-                    data = found.model_dump_json(indent=1).encode()
-                    await self._store.put(ref, data + b"\n", if_none_match=True)
+                    await self._store.put(ref, written(found).encode(), if_none_match=True)
                 except ObjectExists:
                     found = await self._certificate(ref) or found
             await self._store.delete([StoreKeys.certificate_draft(request.name)])
@@ -156,6 +161,9 @@ class DeletionActivities:
             removed["packs"] = Amount(
                 objects=max(0, before.objects - len(kept.packs)), bytes=max(0, before.bytes - size)
             )
+        # A worker that died after it had deleted some did not tell of them.
+        kinds = {**draft.runs, **request.runs}
+        runs = {kind: max(draft.runs.get(kind, 0), request.runs.get(kind, 0)) for kind in kinds}
         audit = await self._audited(request.agent_uid)
         why = (
             (SHARED, any(pack.needed_by for pack in kept.packs)),
@@ -172,7 +180,7 @@ class DeletionActivities:
             begun_at=draft.begun_at,
             written_at=now,
             removed={kind: amount for kind, amount in sorted(removed.items()) if amount.objects},
-            runs={kind: number for kind, number in sorted(request.runs.items()) if number},
+            runs={kind: number for kind, number in sorted(runs.items()) if number},
             checked=tuple(checked),
             retained=Retained(
                 packs=kept.packs,
@@ -204,7 +212,8 @@ class DeletionActivities:
         return sum(not (shared and is_left(info.key, agent_uid)) for info in infos)
 
     async def _runs_gone(self, request: CertifyRequest) -> list[Inspection]:
-        found = await self._find_runs(request.agent_id, request.agent_uid, request.asked_at)
+        before = request.begun_at or request.asked_at
+        found = await self._find_runs(request.agent_id, request.agent_uid, before)
         if any(found.values()):
             names = ", ".join(kind for kind, number in sorted(found.items()) if number)
             msg = f"Temporal lists runs of {request.agent_id} again ({names}); its deletion goes on."
@@ -229,23 +238,6 @@ class DeletionActivities:
             return Amount()
         sizes = [info.size async for info in self._audit.list(f"audit/agents/{agent_uid}/")]
         return Amount(objects=len(sizes), bytes=sum(sizes))
-
-    async def _remnants(self, agent_uid: str) -> tuple[str, ...]:
-        """What the agent's sandboxes left on their hosts, by its events."""
-        if not agent_uid:
-            return ()
-        left: list[str] = []
-        async for info in self._store.list(f"{StoreKeys.agent(agent_uid)}events/"):
-            try:
-                events = EVENTS.validate_json(await self._store.get(info.key))
-            except (ObjectNotFound, ValidationError):
-                # Of another release, or gone: it tells nothing.
-                continue
-            for event in events:
-                if event.kind is EventKind.DESTROYED:
-                    host = event.data.get("host_id", "")
-                    left += [f"{host}: {one}" for one in STRINGS.validate_python(event.data.get("remnants") or ())]
-        return tuple(dict.fromkeys(left))[:MOST_REMNANTS]
 
     async def _draft(self, name: str) -> Draft | None:
         try:

@@ -77,5 +77,6 @@ class KeepingActivities:
     @activity.defn(name=AGENT_FORGET.name)
     async def forget(self, request: ForgetRequest) -> ForgetResult:
         """Delete every Temporal run of a closed agent, and those of others that bear what it was told or said."""
-        found = await self._forget_runs(request.agent_id, request.agent_uid, request.started_before)
+        async with beating():
+            found = await self._forget_runs(request.agent_id, request.agent_uid, request.started_before)
         return ForgetResult(runs=sum(found.values()), by_kind=found)

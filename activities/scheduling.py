@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.looking import OPEN, SHOWN, held_up, not_yet, trying
 from hibernaut._connect import translate
-from hibernaut._deletion import begin_deletion
+from hibernaut._deletion import begin_deletion, untouched
 from hibernaut._explain import parse_spec
 from hibernaut._fresh_agents import FreshAgent, fresh_agents
 from hibernaut._temporal import ATTEMPT, Workflows
@@ -228,7 +228,11 @@ class ScheduleActivities:
                 return False
         uid, lease = "", None
         try:
-            status = await agent.status()
+            # No query reaches one that no worker ever took up.
+            known = await untouched(self._workflows, agent.id)
+            if known is None:
+                status = await agent.status()
+                known = status.agent_uid, status.lease
         except HibernautError as error:
             if error.retryable:
                 raise
@@ -237,7 +241,7 @@ class ScheduleActivities:
                 activity.logger.warning("agent %s is kept for now: %s", agent.id, error.message)
                 return False
         else:
-            uid, lease = status.agent_uid, status.lease
+            uid, lease = known
         await begin_deletion(self._workflows, agent.id, uid, lease, by="its schedule's limit of agents kept")
         return True
 

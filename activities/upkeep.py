@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.errors import HibernautActivityError, SnapshotNotFound
 from activities.heartbeat import Pulse, beating
+from activities.late import delete_late
 from activities.ports.snapshots import Progress
 from activities.ports.store import ObjectStore
 from activities.ports.upkeep import PruneReport, Retention, Upkeep
@@ -133,6 +134,8 @@ class UpkeepActivities:
             line = UpkeepLine(actor="collection", run=activity.info().workflow_id or "", action="packs.collect")
             await self._audit(f"collection-{request.audit_id}").add(line)
             report = await self._upkeep.collect(progress=telling(pulse))
+            if late := await delete_late(self._store, telling(pulse)):
+                activity.logger.warning("%d objects of deleted agents came in late, and are deleted", late)
         unreadable = report.unreadable[:UNREADABLE_LISTED]
         return CollectResult(passes=1, **report.model_copy(update={"unreadable": unreadable}).model_dump())
 

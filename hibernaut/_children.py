@@ -86,7 +86,8 @@ class Kin:
         except AgentNotFound:
             return False
 
-    async def _delete_children(self, by: str) -> None:
+    async def _delete_children(self, by: str, *, begun: bool = True) -> None:
+        """Delete the children; an agent that has not begun cannot be asked for those on their way, and has none."""
         gate = asyncio.Semaphore(PARALLEL)
 
         async def delete(child: Self) -> None:
@@ -94,6 +95,6 @@ class Kin:
                 with contextlib.suppress(AgentNotFound):
                     await child.delete(by=by)
 
-        made = await self._being_made()
+        made = await self._being_made() if begun else []
         found = {child.id: child for child in (*made, *await self.children())}
         await asyncio.gather(*(delete(child) for child in found.values()))

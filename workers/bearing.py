@@ -1,5 +1,6 @@
 """Finds workflow runs of others that bear what an agent was told or said: firings, forks, children, upkeep."""
 
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,10 +10,13 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from hibernaut._upkeep import VERBS
+from hibernaut.codec import PayloadDamaged
 from hibernaut.contracts import FORK_WORKFLOW
 from hibernaut.contracts.children import CHILD_WORKFLOW, child_prefix, child_workflow_id
 from hibernaut.contracts.names import SCHEDULED_MESSAGE_WORKFLOW
 from hibernaut.contracts.schedules import MEMO_AGENT, STAMP, firing_workflow_id
+
+_log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -77,7 +81,12 @@ class Bearing:
         if begun is None:
             return None
         payloads = begun.workflow_execution_started_event_attributes.input.payloads
-        said: Any = (await self._client.data_converter.decode(list(payloads)[:1]) or [None])[0]
+        try:
+            said: Any = (await self._client.data_converter.decode(list(payloads)[:1]) or [None])[0]
+        except (PayloadDamaged, RuntimeError, ValueError, KeyError, TypeError) as error:
+            # No client of ours wrote it, so it bears no agent's words: no deletion is to wait for it.
+            _log.warning("run %s of %s cannot be read, and is left as it is: %s", run.run_id, run.id, error)
+            return None
         for name in path:
             said = said.get(name) if isinstance(said, dict) else None  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]  # any JSON
         return said if isinstance(said, str) else None

@@ -96,7 +96,7 @@ OPTIONS: Mapping[str, Options] = MappingProxyType(
         contracts.AGENT_FORK.name: Options(timedelta(hours=1), timedelta(seconds=30), _retry(1, 60)),
         contracts.AGENT_REWIND.name: Options(timedelta(minutes=10), timedelta(seconds=30), _retry(1, 60)),
         contracts.AGENT_PURGE.name: Options(timedelta(hours=1), timedelta(minutes=1), _retry(1, 60)),
-        contracts.AGENT_FORGET.name: Options(timedelta(minutes=30), None, _retry(1, 60)),
+        contracts.AGENT_FORGET.name: Options(timedelta(minutes=30), timedelta(minutes=1), _retry(1, 60)),
         stubs.AGENT_SURVEY.name: Options(timedelta(hours=1), timedelta(minutes=1), _retry(1, 60)),
         stubs.AGENT_CERTIFY.name: Options(timedelta(hours=2), timedelta(minutes=1), _retry(1, 60)),
         # Heartbeats carry how far they are, and a retry goes on from there: however much there is to read, a worker

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import stat
 import time
@@ -36,6 +37,8 @@ SPOOLED = "hibernaut-"
 """Begins the names of what is put down for a moment; others may use the same folder."""
 _ELSEWHERE = "the daemon's files are not to be seen from here"
 _RUNTIMES = ("containerd-shim", "runc", "runsc", "kata", "cloud-hypervisor", "firecracker", "qemu")
+_TELLING = 32
+"""Characters of a name that nothing else has by chance."""
 _ANONYMOUS = 64
 """Hexadecimal digits of the name of a volume that nobody named."""
 
@@ -73,22 +76,30 @@ class Remains:
         checked: list[Looked] = []
         remnants: list[str] = []
         begun = time.monotonic()
-        for what, look, remove in kinds:
+        there = False
+        for what, look, removing in kinds:
             if not local and what in {"processes", "layers", "mounts"}:
                 checked.append(Looked(what=what, looked_at=0, note=_ELSEWHERE))
                 continue
             left, looked_at = look(trace)
+            # What a container has that is there is in use: nothing is taken away from under it.
+            remove = None if there else removing
             found: set[str] = set()
-            while left and (waited := time.monotonic() - begun) < PATIENCE_S:
+            tried = remove is None
+            # What an earlier kind was waited for is no reason to leave this one as it is.
+            while left and ((waited := time.monotonic() - begun) < PATIENCE_S or not tried):
                 if remove is not None and (what == "files" or waited > SETTLED_S):
                     found |= set(left)
                     for one in left:
                         remove(trace, one)
+                    if what == "files":
+                        left, _ = look(trace)
+                        break
+                    tried = True
                 else:
                     time.sleep(PAUSE_S)
                 left, _ = look(trace)
-                if what == "files":
-                    break
+            there = there or (what == "container" and bool(left))
             found |= set(left)
             gone = found - set(left)
             checked.append(Looked(what=what, looked_at=looked_at, found=len(found), removed=len(gone)))
@@ -137,14 +148,15 @@ class Remains:
 
     def _mounts(self, trace: Trace) -> Left:
         """Mounts of its layers in any process's view; what is deleted lives on in a mount."""
-        marks = [os.fsencode(f"/{Path(layer).name}") for layer in trace.layers] + [trace.sandbox_id.encode()]
-        marks += [os.fsencode(name) for name in trace.volumes]
+        marks = [re.escape(os.fsencode(name)) for name in (trace.sandbox_id, *trace.volumes)]
+        marks += [re.escape(os.fsencode(_mark(layer))) + rb"(?!\w)" for layer in trace.layers]
+        any_of_them = re.compile(b"|".join(marks))
         left: dict[str, None] = {}
         tables = 0
         for lines in _mount_tables():
             tables += 1
             for line in lines.splitlines():
-                if any(mark in line for mark in marks):
+                if any_of_them.search(line):
                     left[os.fsdecode(line.split(b" ")[4])] = None
         return list(left), tables
 
@@ -203,6 +215,13 @@ def _unlink(trace: Trace, name: str) -> None:
     with contextlib.suppress(OSError):
         if stat.S_ISREG(Path(name).lstat().st_mode):
             Path(name).unlink()
+
+
+def _mark(layer: str) -> str:
+    """What the mounts of a layer have in them, wherever the disk that it is on is mounted."""
+    path = Path(layer)
+    # containerd's names are small numbers, and mean something below their folder alone.
+    return path.name if len(path.name) >= _TELLING else f"/{path.parent.name}/{path.name}"
 
 
 def _processes(trace: Trace) -> Left:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from activities.ports.traces import Found, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+log = logging.getLogger(__name__)
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -37,6 +41,7 @@ class DockerTraces:
         self._daemon = daemon
         self._folder = folder / "leaving"
         self._remains = Remains(daemon, folder, spools)
+        self._unwritten: dict[str, Trace] = {}
 
     def note(self, agent_uid: str, generation: int) -> None:
         """See the port."""
@@ -56,7 +61,7 @@ class DockerTraces:
                 details: dict[str, Any] = self._daemon.api.inspect_container(sandbox_id)
         except SandboxLost:
             return
-        known = self._read(self._path(sandbox_id))
+        known = self._unwritten.get(sandbox_id) or self._read(self._path(sandbox_id))
         trace = trace_of(details, reason)
         if known is not None:
             # One that no longer runs says less of itself than it did at the first attempt.
@@ -65,9 +70,19 @@ class DockerTraces:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = self._path(sandbox_id)
             partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_text(trace.model_dump_json(), encoding="utf-8")
-            partial.replace(path)
+            try:
+                partial.write_text(trace.model_dump_json(), encoding="utf-8")
+                partial.replace(path)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            self._unwritten.pop(sandbox_id, None)
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                # What is to be removed may be what fills the disk: it is known as long as this process lives.
+                log.warning("it cannot be noted in %s what %s has: the disk is full", self._folder, sandbox_id[:12])
+                self._unwritten[sandbox_id] = trace
+                return
             msg = f"It cannot be noted in {self._folder} what the container has ({error.strerror}): make room."
             raise SandboxUnavailable(msg) from error
 
@@ -76,8 +91,9 @@ class DockerTraces:
         try:
             paths = sorted(self._folder.glob("*.json"))
         except OSError:
-            return []
-        return [trace for trace in map(self._read, paths) if trace is not None]
+            paths = []
+        read = [trace for trace in map(self._read, paths) if trace is not None]
+        return list({trace.sandbox_id: trace for trace in (*read, *self._unwritten.copy().values())}.values())
 
     def look(self, trace: Trace) -> Found:
         """See the port."""
@@ -85,6 +101,7 @@ class DockerTraces:
 
     def settle(self, trace: Trace) -> None:
         """See the port."""
+        self._unwritten.pop(trace.sandbox_id, None)
         self._path(trace.sandbox_id).unlink(missing_ok=True)
 
     def _path(self, sandbox_id: str) -> Path:

@@ -1,5 +1,6 @@
 """`hibernaut certificate`: what a deletion removed, what it looked for afterwards, what is kept and why."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from hibernaut.cli.console import Format, session, size
 from hibernaut.cli.options import Output, connected
 from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
-from hibernaut.models.deletion import Certificate, CertificateFound, Deletion, is_intact
+from hibernaut.models.deletion import Certificate, CertificateFound, Deletion, written
 
 app = typer.Typer(help="Certificates of deleted agents.", no_args_is_help=True)
 CertificateFile = Annotated[
@@ -41,22 +42,50 @@ def show(
     if file is not None:
         write_certificate(file, found)
     if session.json:
-        session.data(found)
+        session.data(found.model_dump(mode="json", exclude_unset=True))
         return
     for line in certificate_lines(found):
         session.out.print(line, markup=False, highlight=False)
 
 
+def check_place(path: Path) -> None:
+    """See that a certificate can be written to a file, before there is one.
+
+    Raises:
+        InvalidRequest: It cannot.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        why = "it is a folder" if path.is_dir() else "its folder does not exist"
+    elif not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        why = "this user may not write there"
+    else:
+        return
+    raise InvalidRequest(f"The certificate cannot be written to {path}: {why}.", hint="Nothing was done.")
+
+
 def write_certificate(path: Path, found: CertificateFound) -> None:
-    """Write a certificate to a file, as it lies in the store.
+    """Write a certificate to a file, as it lies in the store; what the file had stays when that fails.
 
     Raises:
         InvalidRequest: The file cannot be written.
     """
+    text = written(found.certificate)
+    special = path.exists() and not path.is_file()
+    place = path if special else path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        path.write_text(found.certificate.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        try:
+            place.write_text(text, encoding="utf-8")
+            if not special:
+                place.replace(path)
+        except OSError:
+            if not special:
+                place.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise InvalidRequest(f"The certificate cannot be written to {path}: {error.strerror}.") from error
+        raise InvalidRequest(
+            f"The certificate cannot be written to {path}: {error.strerror}.",
+            hint=f"It is in the store: `hibernaut certificate show {found.certificate.agent_uid} --file FILE`.",
+        ) from error
 
 
 def deletion_lines(name: str, done: Deletion) -> Iterator[str]:
@@ -114,7 +143,11 @@ def _digest(found: CertificateFound) -> str:
     seal = found.certificate.digest
     if seal is None:
         return "none"
-    # Whoever has the certificate can tell, where the digest needs no key.
-    intact = found.intact if found.intact is not None else is_intact(found.certificate)
-    said = "its key is not at hand" if intact is None else "intact" if intact else "WRONG: the certificate was changed"
+    keyed = seal.algorithm == "hmac-sha256"
+    if found.intact is None:
+        said = "its key is not at hand" if keyed else "no proof: made without the key that there is, as anybody could"
+    elif found.intact:
+        said = "intact" if keyed else "intact; without a key, which shows damage and no forgery"
+    else:
+        said = "WRONG: the certificate was changed"
     return f"{seal.algorithm} {seal.value} ({said})"

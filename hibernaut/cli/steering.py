@@ -1,5 +1,6 @@
 """Commands that steer an agent: sleep, wake, stop, go on, end, delete."""
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -7,15 +8,20 @@ from typing import Annotated
 
 import typer
 
+from hibernaut._deletion import deletion_step
+from hibernaut._temporal import Workflows
 from hibernaut.agent import AgentHandle
-from hibernaut.cli.certificates import CertificateFile, deletion_lines, write_certificate
+from hibernaut.cli.certificates import CertificateFile, check_place, deletion_lines, write_certificate
 from hibernaut.cli.console import Format, session
 from hibernaut.cli.live import LiveLine, watching
 from hibernaut.cli.options import Name, NoWait, Output, Seconds, connected
 from hibernaut.client import AgentClient
 from hibernaut.errors import InvalidRequest
 from hibernaut.models import AgentStatus
-from hibernaut.models.deletion import CertificateFound, Deletion
+from hibernaut.models.deletion import CertificateFound
+
+QUIET_S = 5.0
+"""Seconds between two looks at what a deletion is at."""
 
 
 def register(app: typer.Typer) -> None:
@@ -73,24 +79,42 @@ def delete(
 ) -> None:
     """Delete an agent and all it has; a certificate says what was removed, and what is kept for others."""
     del output
+    if certificate is not None:
+        check_place(certificate)
     if not yes:
         if not sys.stdin.isatty():
             raise InvalidRequest("Deleting cannot be undone, and nobody is there to ask.", hint="Say --yes.")
         typer.confirm(f"Delete agent {name} with its files, conversation and history?", abort=True, err=True)
 
-    async def work(client: AgentClient) -> tuple[Deletion, CertificateFound | None]:
-        done = await client.get(name).delete()
+    async def work(client: AgentClient) -> CertificateFound | None:
+        watch = asyncio.create_task(_told_of_deletion(client, name))
+        try:
+            done = await client.get(name).delete()
+        finally:
+            watch.cancel()
+        # Said at once: whatever fails now, the agent is gone.
+        if session.json:
+            session.data({"agent_id": name, "deleted": True, **done.model_dump(mode="json")})
+        else:
+            for line in deletion_lines(name, done):
+                session.out.print(line)
         wanted = certificate is not None and done.certificate is not None
-        return done, await client.certificate(done.agent_uid) if wanted else None
+        return await client.certificate(done.agent_uid) if wanted else None
 
-    done, found = connected(work)
+    found = connected(work)
     if certificate is not None and found is not None:
         write_certificate(certificate, found)
-    if session.json:
-        session.data({"agent_id": name, "deleted": True, **done.model_dump(mode="json")})
-    else:
-        for line in deletion_lines(name, done):
-            session.out.print(line)
+
+
+async def _told_of_deletion(client: AgentClient, name: str) -> None:
+    """Say what a deletion is at that takes long."""
+    workflows, told = Workflows(client.temporal), ""
+    while True:
+        await asyncio.sleep(QUIET_S)
+        step = await deletion_step(workflows, name) or "it is closed first, and its children are deleted"
+        if step != told:
+            session.note(f"Deleting {name} takes a while ({step}). It goes on without this command once it is closed.")
+            told = step
 
 
 def _steer(name: str, request: Callable[[AgentHandle], Awaitable[AgentStatus]]) -> None:

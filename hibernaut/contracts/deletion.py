@@ -18,6 +18,11 @@ class SurveyRequest(Open):
     """Names the certificate."""
     asked_by: str = ""
     asked_at: datetime | None = None
+    begun_at: datetime | None = None
+    """When the deletion began, by the server's clock: of Temporal runs, those that began later are another agent's."""
+    seen_host: str = ""
+    """Where the deletion itself has just seen to a sandbox that was left."""
+    seen_generation: int = 0
 
 
 class SurveyResult(Open):
@@ -39,6 +44,8 @@ class CertifyRequest(Open):
     """Runs that were deleted, by kind."""
     remnants: tuple[str, ...] = ()
     """Of a sandbox that the deletion itself destroyed."""
+    begun_at: datetime | None = None
+    """As of `SurveyRequest`; None from a workflow of an older release, whose `asked_at` holds."""
 
 
 class CertifyResult(Open):
@@ -92,3 +99,5 @@ class DeleteRequest(Open):
     """A container that a terminated agent left behind."""
     requested_at: datetime | None = None
     requested_by: str = ""
+    begun_at: datetime | None = None
+    """When the deletion that this one goes on with began, by the server's clock; None when it is the first."""

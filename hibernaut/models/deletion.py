@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field
 from hibernaut.models.base import Open
 
 CERTIFICATE = "hibernaut-deletion/1"
+NAMELESS = "none-"
+"""Begins the name of what never had a uid; the run id of its deletion follows."""
 
 
 class Paper(Open):
@@ -141,7 +143,7 @@ class CertificateFound(Open):
     ref: str
     certificate: Certificate
     intact: bool | None = None
-    """Whether its digest is right; None when the gateway has not the key to tell."""
+    """Whether its digest is right; None when that cannot be told: the gateway has not its key, or it bears none."""
 
 
 def canonical(certificate: Certificate) -> bytes:
@@ -156,15 +158,26 @@ def sealed(certificate: Certificate, key: bytes | None = None) -> Certificate:
     return certificate.model_copy(update={"digest": _seal(canonical(certificate), key)})
 
 
+def written(certificate: Certificate) -> str:
+    """The certificate as it lies in the store, and in whoever's copy."""
+    return certificate.model_dump_json(indent=1, exclude_unset=True) + "\n"
+
+
 def is_intact(certificate: Certificate, key: bytes | None = None) -> bool | None:
-    """Whether the digest is that of the certificate; None where the key for it is not at hand."""
+    """Whether the digest is that of the certificate.
+
+    None where that cannot be told: its key is not at hand, or it was made without the key there is, as anybody could.
+    """
     found = certificate.digest
     if found is None:
         return False
-    if found.algorithm == "hmac-sha256" and key is None:
+    keyed = found.algorithm == "hmac-sha256"
+    if keyed and key is None:
         return None
-    again = _seal(canonical(certificate), key if found.algorithm == "hmac-sha256" else None)
-    return hmac.compare_digest(again.value.encode(), found.value.encode())
+    again = _seal(canonical(certificate), key if keyed else None)
+    if not hmac.compare_digest(again.value.encode(), found.value.encode()):
+        return False
+    return True if keyed or key is None else None
 
 
 def _seal(data: bytes, key: bytes | None) -> Seal:

@@ -147,6 +147,40 @@ async def test_a_volume_that_another_container_holds_is_named(yard: Yard, monkey
         docker("volume", "rm", *volumes)
 
 
+async def test_what_is_waited_for_keeps_no_way_out_open(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_remains, "PATIENCE_S", 1.2)
+    await yard.acquire()
+    volumes = yard.inspected("{{range .Mounts}}{{.Name}} {{end}}").split()
+    left = [yard.folder / "egress" / "doors" / f"{yard.id}.json", yard.folder / "frozen" / yard.id]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    # All of the patience goes into these.
+    other = docker("run", "-d", "--rm", "--volumes-from", yard.id, "hibernaut/sandbox:latest", "sleep", "600")
+    try:
+        found = await yard.destroy()
+        assert not any(path.exists() for path in left)
+        assert (looked(found)["way out"], looked(found)["files"]) == ((1, 1), (1, 1))
+    finally:
+        docker("rm", "-f", "-v", other)
+        docker("volume", "rm", *volumes)
+
+
+async def test_nothing_is_taken_from_a_container_that_is_there(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_remains, "PATIENCE_S", 1.5)
+    await yard.acquire()
+    mark = yard.folder / "frozen" / yard.id
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    yard.traces.note(yard.uid, 1)
+    [trace] = yard.traces.noted()
+    found = yard.traces.look(trace)
+    assert f"container: {yard.id}" in found.remnants
+    assert yard.inspected("{{.State.Running}}") == "true"
+    assert mark.exists()
+    assert not any(one.removed for one in found.checked)
+
+
 async def test_a_mount_that_keeps_the_files_alive_is_named(
     yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +235,23 @@ async def test_a_worker_that_dies_before_it_looked_is_followed_by_one_that_looks
     assert looked(found)["files"] == (1, 1)
     assert {one.what: one.looked_at for one in found.checked}["volumes"] == 2
     assert yard.traces.noted() == []
+
+
+async def test_a_full_disk_keeps_no_sandbox_from_being_destroyed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    await yard.acquire()
+    with monkeypatch.context() as full:
+
+        def write(self: Path, text: str, encoding: str) -> int:
+            self.write_bytes(text.encode(encoding)[:5])
+            raise OSError(28, "No space left on device")
+
+        full.setattr(Path, "write_text", write)
+        found = await yard.destroy()
+    # It may be what fills the disk; it is looked for all the same.
+    assert ([one.what for one in found.checked], found.remnants) == (KINDS, ())
+    assert {one.what: one.looked_at for one in found.checked}["volumes"] == 2
+    assert yard.traces.noted() == []
+    assert list((yard.folder / "leaving").iterdir()) == []
 
 
 async def test_what_a_new_generation_replaces_is_looked_for_too(yard: Yard) -> None:

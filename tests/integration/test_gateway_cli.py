@@ -56,6 +56,24 @@ async def test_a_whole_life(cli: Shell) -> None:
     assert deleted.startswith(f"Deleted agent {name}.\nCertificate: certificates/")
 
 
+async def test_a_certificate_that_cannot_be_written_is_told_before_anything_is_deleted(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    for place, why in (("nowhere/c.json", "folder does not exist"), (".", "is a folder")):
+        refused = await cli("delete", cli.name, "--yes", "--certificate", place)
+        assert (refused.code, refused.out, why in refused.err) == (2, "", True), refused.err
+    assert (await cli("status", cli.name)).code == 0
+
+
+async def test_that_an_agent_is_deleted_is_said_even_if_its_certificate_cannot_be_had(cli: Shell) -> None:
+    await cli("start", cli.name, "--model", "scripted")
+    # The pretended deletion writes none; a gateway that is away is as good.
+    kept = cli.folder / "c.json"
+    kept.write_text("of another")
+    done = await cli("delete", cli.name, "--yes", "--certificate", "c.json")
+    assert (done.code, done.out.startswith(f"Deleted agent {cli.name}.\n")) == (3, True)
+    assert kept.read_text() == "of another"
+
+
 async def test_a_certificate_is_shown_by_uid_and_by_agent(cli: Shell) -> None:
     asked = datetime(2026, 11, 1, tzinfo=UTC)
     needs = Borrower(agent_uid="f1", chunks=3, bytes=2_000, fork=True)

@@ -1,10 +1,8 @@
 """Deletions: counted before, looked for after, certified once, whatever happens in between."""
 
-import hashlib
-import hmac
-import json
 import random
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,10 +15,13 @@ from activities.audit_digests import Digests
 from activities.deletion import AUDIT, DeletionActivities
 from activities.errors import SnapshotOvertaken
 from activities.housekeeping import EVENTS, KeepingActivities
+from activities.late import delete_late
+from activities.ports.snapshots import Progress
+from activities.remnants import remnants_of
 from activities.snapshots.catalogue import Catalogue
 from activities.snapshots.engine import Engine
 from activities.snapshots.entries import Entry, Kind
-from activities.snapshots.rewriting import Rewriting
+from activities.snapshots.rewriting import Kept, Rewriting
 from activities.snapshots.sealing import PLAIN
 from activities.snapshots.sharing import Bounds
 from hibernaut.contracts import PurgeRequest, StoreKeys
@@ -198,12 +199,87 @@ async def test_a_pack_that_another_borrowed_from_is_listed_with_who_needs_it(off
 
 async def test_what_sandboxes_left_is_in_it(office: Office) -> None:
     data: dict[str, JsonValue] = {"host_id": "h1", "remnants": ["volumes: v1"]}
-    event = Event(seq=1, at=NOW, kind=EventKind.DESTROYED, summary="", data=data)
-    await office.store.put(StoreKeys.events("u1", 1), EVENTS.dump_json((event,)))
+    odd: dict[str, JsonValue] = {"host_id": "h1", "remnants": [1, None]}
+    events = tuple(
+        Event(seq=seq, at=NOW, kind=EventKind.DESTROYED, summary="", data=one) for seq, one in enumerate([odd, data])
+    )
+    await office.store.put(StoreKeys.events("u1", 1), EVENTS.dump_json(events))
     await office.survey()
     await office.purge()
     await office.certify(remnants=("mounts: /x",))
     assert (await office.certificate()).remnants == ("h1: volumes: v1", "mounts: /x")
+
+
+async def test_a_host_that_was_gone_when_its_container_was_to_go_is_named(office: Office) -> None:
+    lives = [("h1", 1, "sandbox"), ("h1", 2, "sandbox"), ("h1", 2, "destroyed"), ("h2", 3, "sandbox")]
+    lives += [("h3", 4, "sandbox"), ("h3", 4, "destroyed"), ("h4", 5, "sandbox")]
+    for seq, (host, generation, kind) in enumerate(lives):
+        data: dict[str, JsonValue] = {"host_id": host, "generation": generation}
+        event = Event(seq=seq, at=NOW, kind=EventKind(kind), summary="", data=data)
+        await office.store.put(StoreKeys.events("u1", seq), EVENTS.dump_json((event,)))
+    # The deletion itself reached h4, where a terminated agent had left one.
+    (told,) = await remnants_of(office.store, "u1", "h4", 5)
+    assert told == "h2: nothing is known of the end of the container of generation 3"
+    await office.survey()
+    await office.certify()
+    assert len((await office.certificate()).remnants) == 2
+
+
+async def test_runs_that_a_worker_deleted_before_it_died_are_counted(office: Office) -> None:
+    office.runs = {"agent": 3, "firings": 1}
+    await office.survey()
+    office.runs = {"agent": 0, "firings": 0}
+    # Its second attempt found two, and no firing.
+    await office.certify()
+    assert (await office.certificate()).runs == {"agent": 3, "firings": 1}
+
+
+async def test_runs_are_told_by_the_servers_clock_and_not_by_the_askers(office: Office) -> None:
+    asked: list[datetime | None] = []
+
+    async def find(agent_id: str, agent_uid: str, before: datetime | None) -> dict[str, int]:
+        del agent_id, agent_uid
+        asked.append(before)
+        return {}
+
+    rewriting = Rewriting(office.store, Catalogue(office.store, PLAIN), PLAIN)
+    desk = DeletionActivities(office.store, office.engine, rewriting, find)
+    begun = NOW + timedelta(hours=1)
+    survey = SurveyRequest(agent_id="a", agent_uid="u1", name="u1", asked_at=NOW, begun_at=begun)
+    await office.env.run(desk.survey, survey)
+    await office.env.run(desk.certify, CertifyRequest.model_validate(survey.model_dump()))
+    assert asked == [begun, begun]
+
+
+async def test_what_comes_in_while_it_is_looked_who_needs_what_is_deleted_too(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.survey()
+    await office.purge()
+    rewrite = Rewriting.rewrite
+
+    async def slow(self: Rewriting, agent_uid: str, inherited: Sequence[str], progress: Progress) -> Kept:
+        found = await rewrite(self, agent_uid, inherited, progress)
+        await office.put(StoreKeys.exec_chunk("u1", "e1", "stdout", 0))
+        return found
+
+    monkeypatch.setattr(Rewriting, "rewrite", slow)
+    await office.certify()
+    assert await office.keys("agents/") == []
+
+
+async def test_what_comes_in_after_the_certificate_is_deleted_by_the_next_collection(office: Office) -> None:
+    for uid in ("u1", ""):
+        await office.survey(uid)
+        await office.certify(uid)
+    # A worker that is cut off from Temporal alone hears of nothing; u2 lives, u3 is still being deleted.
+    late = [StoreKeys.segment("u1", 0, 1, 0), StoreKeys.head("u1"), "agents/u1/snapshots/packs/aa"]
+    living = [StoreKeys.segment(uid, 0, 1, 0) for uid in ("u2", "u3", "u11")]
+    await office.put(*late, *living)
+    await office.survey("u3")
+    assert await delete_late(office.store, lambda _: None) == 3
+    assert await office.keys("agents/") == sorted(living)
+    assert await delete_late(office.store, lambda _: None) == 0
 
 
 async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
@@ -221,18 +297,3 @@ async def test_a_changed_certificate_is_found(tmp_path: Path) -> None:
     # Without the key nobody can tell, nor make one anew that holds.
     assert is_intact(found) is None
     assert is_intact(sealed(forged, b"other" * 7), b"k" * 32) is False
-
-
-def test_a_certificate_of_another_release_is_intact() -> None:
-    found = sealed(Certificate(agent_id="a", agent_uid="u", asked_at=NOW, begun_at=NOW, written_at=NOW), b"k" * 32)
-    known = json.loads(found.model_dump_json())
-    # What was written before a field was thought of, and what is written by a release that thought of more.
-    older = {name: value for name, value in known.items() if name != "rewritten"}
-    newer = known | {"witnesses": ["ann"], "retained": known["retained"] | {"why_so": "law"}}
-    for body in (older, newer):
-        del body["digest"]
-        data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        digest = {"algorithm": "hmac-sha256", "value": hmac.new(b"k" * 32, data, hashlib.sha256).hexdigest()}
-        assert is_intact(Certificate.model_validate(body | {"digest": digest}), b"k" * 32) is True
-    forged = newer | {"witnesses": [], "digest": digest}
-    assert is_intact(Certificate.model_validate(forged), b"k" * 32) is False

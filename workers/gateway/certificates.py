@@ -32,7 +32,7 @@ class Certificates:
                 f"There is no deletion certificate of {name!r}.",
                 hint="It is written at the end of a deletion; `hibernaut delete` says where.",
             )
-        return JSONResponse(found.model_dump(mode="json"))
+        return JSONResponse(found.model_dump(mode="json", exclude_unset=True))
 
     async def _named(self, name: str) -> CertificateFound | None:
         if (found := await self._read(name)) is not None:
