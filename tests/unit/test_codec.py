@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, Parse
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
@@ -171,7 +171,21 @@ async def test_the_server_opens_for_who_may() -> None:
         assert answer.headers["cache-control"] == "no-store"
         assert (await http.post("/decode", json={})).json() == {}
         assert (await http.get("/healthz")).status_code == 200
-        assert (await http.post("/encode", json=body(PLAIN))).status_code == 404
+
+
+async def test_the_server_seals_what_temporals_command_line_sends() -> None:
+    async with client(settings(), **ALLOWED) as http:
+        assert (await http.post("/encode", json={})).json() == {}
+        answer = await http.post("/encode", json=body(PLAIN))
+        assert "telling" not in answer.text
+        sealed = Parse(answer.content, Payloads()).payloads
+        assert await SealingCodec(OLD, "acme").decode(sealed) == [PLAIN]
+        answer = await http.post("/encode", json=body(PLAIN), headers={"Authorization": ""})
+        assert answer.status_code == 401
+        answer = await http.post("/encode", json=body(PLAIN), headers={"X-Namespace": "rival"})
+        assert answer.status_code == 422
+    async with client(settings(HIBERNAUT_PAYLOAD_SEAL="off"), **ALLOWED) as http:
+        assert (await http.post("/encode", json=body(PLAIN))).json() == body(PLAIN)
 
 
 async def test_the_server_refuses() -> None:
@@ -185,7 +199,14 @@ async def test_the_server_refuses() -> None:
             answer = await http.post("/decode", json=sealed, headers={"X-Namespace": namespace})
             assert answer.status_code == 422
             assert "X-Namespace" in answer.text
-        for wrong in (b"", b"no json", b'{"payloads": 1}', b"\xff", b'{"payloads":' * 50_000):
+        for wrong in (
+            b"",
+            b"no json",
+            b'{"payloads": 1}',
+            b"\xff",
+            b'{"payloads":' * 50_000,
+            b'{"payloads":[{"data":"\\ud800"}]}',
+        ):
             answer = await http.post("/decode", content=wrong)
             assert answer.status_code == 422, wrong[:20]
         answer = await http.post("/decode", content=b" " * (MAX_BODY_BYTES + 1))
