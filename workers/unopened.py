@@ -1,7 +1,7 @@
-"""What a worker does with payloads that it cannot open: a request is refused with the reason, the rest waits for a key.
+"""What a worker does with payloads that it cannot open: a request is refused, and the rest waits for a key.
 
 Temporal opens all that comes with a task before anything of it is done, so one update that was sealed with a wrong key
-would fail every task of its agent, for as long as the server keeps it. Here such a payload is passed on unopened: whoever
+would fail every task of its agent, for as long as the server keeps it. Here such a payload is passed on unopened: who
 sent an update or a query is told, and nothing of it was recorded. With anything else, the task fails as before.
 """
 
@@ -91,7 +91,7 @@ class _Unopened(EncodingPayloadConverter):
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:  # noqa: ARG002  # Temporal's
         kind, message, hint = json.loads(payload.data)
         # Of Temporal's own kind, which reaches whoever asked; one that is not retryable would end the workflow.
-        raise ApplicationError(f"The worker cannot open what it was sent. {message} {hint}".rstrip(), type=kind)
+        raise ApplicationError(_sentence(HibernautError(message, hint=hint)), type=kind)
 
 
 class _Converter(PydanticPayloadConverter):
@@ -105,11 +105,20 @@ class _Refusing(WorkflowInstance):
         self._inner = inner
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        queries: dict[str, HibernautError] = {}
         for job in act.jobs:
-            data = b"" if _is_asked(job) else job.SerializeToString()
-            if (place := data.find(UNOPENED.encode())) >= 0:
-                raise _reason(data[place:])
-        return self._inner.activate(act)
+            reason = _reason(job.SerializeToString())
+            if reason is not None and not _is_asked(job):
+                raise reason
+            if reason is not None:
+                queries[job.query_workflow.query_id] = reason
+        completion = self._inner.activate(act)
+        for command in completion.successful.commands:
+            answer = command.respond_to_query
+            if answer.query_id in queries and answer.HasField("failed"):
+                # Of a query that fails, Temporal hands on the message alone, and that may be sealed.
+                answer.failed.message = _sentence(queries[answer.query_id])
+        return completion
 
     def get_serialization_context(self, command_info: Any) -> Any:  # noqa: ANN401  # types private to the SDK
         return self._inner.get_serialization_context(command_info)
@@ -136,9 +145,16 @@ def _is_asked(job: WorkflowActivationJob) -> bool:
             return False
 
 
-def _reason(data: bytes) -> HibernautError:
-    """The error that a payload was passed on with; `data` begins with its encoding, and its JSON is all ASCII."""
-    text = data.decode("latin-1")
-    found, _ = json.JSONDecoder().raw_decode(text, text.index('["'))
-    kind, message, hint = found
+def _reason(job: bytes) -> HibernautError | None:
+    """The error with which a payload of a job was passed on."""
+    place = job.find(UNOPENED.encode())
+    if place < 0:
+        return None
+    # What follows is the payload's data: JSON, all of it ASCII.
+    text = job[place:].decode("latin-1")
+    (kind, message, hint), _ = json.JSONDecoder().raw_decode(text, text.index('["'))
     return (PayloadDamaged if kind == PayloadDamaged.__name__ else PayloadSealed)(message, hint=hint)
+
+
+def _sentence(error: HibernautError) -> str:
+    return f"The worker cannot open what it was sent. {error.message} {error.hint}".rstrip()

@@ -85,13 +85,19 @@ def _s3(settings: Settings) -> S3Settings:
 
 
 async def take_store(settings: Settings, store: ObjectStore) -> None:
-    """Make the store's prefix the owner's, or see that it is.
+    """Make the store's prefix the owner's, and that of the audit log if it has one of its own, or see that they are.
 
     Raises:
-        StoreForeign: it is another owner's, or a key of its payloads is missing here.
+        StoreForeign: one is another owner's, or a key of its payloads is missing here.
     """
-    connection = settings.connection
-    await owner.take(store, settings.store, settings.owner, connection.namespace, connection.payload_keys)
+    space, keys = settings.connection.namespace, settings.connection.payload_keys
+    await owner.take(store, settings.store, settings.owner, space, keys)
+    if (url := settings.audit.store) is not None:
+        audit = audit_store(settings)
+        try:
+            await owner.take(audit, url, settings.owner, space, None, variable="HIBERNAUT_AUDIT_STORE")
+        finally:
+            await audit.close()
 
 
 def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> SnapshotEngine:

@@ -68,6 +68,8 @@ async def test_a_request_with_a_key_that_no_worker_has_is_refused_and_harms_nobo
         with pytest.raises(RequestRejected, match="is sealed with the key") as caught:
             await AgentClient.over(client(server, BOTH)).get(agent.id).post("hello")
         assert (caught.value.reason_code, "HIBERNAUT_PAYLOAD_KEYS_FILE" in str(caught.value)) == ("PayloadSealed", True)
+        with pytest.raises(RequestRejected, match="is sealed with the key"):
+            await AgentClient.over(client(server, BOTH)).get(agent.id).wait("hello", timeout=10)
         with pytest.raises(PayloadSealed):
             await AgentClient.over(client(server, OTHER)).get(agent.id).post("hello")
         assert await answered(agent)
@@ -92,6 +94,7 @@ async def test_garbage_that_says_it_is_sealed_is_refused(server: WorkflowEnviron
         await agent.close()
 
 
+@pytest.mark.slow
 async def test_what_is_in_the_history_waits_for_the_key(server: WorkflowEnvironment) -> None:
     async with worker(server, WORKERS):
         agent = await start(server)
