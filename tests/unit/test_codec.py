@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.json_format import MessageToDict, Parse
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
@@ -83,6 +84,25 @@ async def test_a_changed_payload_does_not_open(place: int) -> None:
     for wrong in (changed, Payload(metadata=sealed.metadata, data=b"short")):
         with pytest.raises(PayloadDamaged):
             await codec.decode([wrong])
+
+
+async def test_what_was_sealed_and_is_no_payload_does_not_open() -> None:
+    """As another language's worker may do it that seals the content alone."""
+    key = key_id(ONE.secret)
+    bound = b"\n".join((b"hibernaut-payload/1", key.encode(), b"acme"))
+    data = bytes(12) + AESGCM(ONE.secret).encrypt(bytes(12), b'"a telling word"', bound)
+    sealed = Payload(metadata={"encoding": ENCODING, "encryption-key-id": key.encode()}, data=data)
+    with pytest.raises(PayloadDamaged):
+        await SealingCodec(OLD, "acme").decode([sealed])
+
+
+@pytest.mark.parametrize("said", [b"[]", b'{"message": 1}', b"\xff", b"null"])
+async def test_a_strangers_failure_that_cannot_be_read_is_still_told_of(said: bytes) -> None:
+    for encoding in (b"json/plain", b"binary/null", b"strange"):
+        failure = Failure(encoded_attributes=Payload(metadata={"encoding": encoding}, data=said))
+        assert await message_of(failure, data_converter(OLD, "acme")) == "its message cannot be read"
+    nothing = Failure(encoded_attributes=Payload(metadata={"encoding": b"binary/null"}))
+    assert await message_of(nothing, data_converter(OLD, "acme")) == ""
 
 
 async def test_the_id_of_a_key_cannot_be_exchanged() -> None:
