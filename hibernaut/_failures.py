@@ -18,4 +18,4 @@ async def message_of(failure: Failure, converter: DataConverter) -> str:
     except (LookupError, RuntimeError, ValueError):
         # Written by a function's worker, in whatever language.
         return "its message cannot be read"
-    return str((said or {}).get("message", ""))
+    return str(said.get("message", "")) if said else ""
