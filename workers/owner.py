@@ -5,7 +5,11 @@ when it first meets what that key sealed.
 """
 
 import asyncio
+import contextlib
+import os
 import re
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +18,7 @@ from activities.errors import ObjectNotFound, PreconditionFailed, StoreUnavailab
 from activities.ownership import StoreForeign
 from activities.ports.store import ObjectStore
 from hibernaut.codec import FILE_VARIABLE, PayloadKeys
+from hibernaut.errors import InvalidSettings
 
 KEY = "owner.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -84,6 +89,31 @@ async def take(
     raise StoreUnavailable(f"{KEY} in {url} changes each time it is to be written; try again.")
 
 
+def take_home(home: Path, owner: str, namespace: str) -> None:
+    """Make a host's home this owner's, or see that it is: caches and audit lines of one owner are nobody else's.
+
+    Raises:
+        InvalidSettings: it is another owner's, or cannot be used.
+    """
+    file = home / KEY
+    try:
+        if not file.exists():
+            _mark(file, Owner(owner=owner, namespace=namespace))
+        found = Owner.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InvalidSettings(f"HIBERNAUT_HOME ({home}) cannot be used: {error}.") from error
+    except ValidationError:
+        raise InvalidSettings(
+            f"{file} does not say whose the folder is.", hint="Remove it if the folder is this owner's alone."
+        ) from None
+    if (found.owner, found.namespace) != (owner, namespace):
+        raise InvalidSettings(
+            f"HIBERNAUT_HOME ({home}) belongs to the owner {found.owner!r} with the namespace {found.namespace!r} "
+            f"({file} says so), and this is {owner!r} with {namespace!r}.",
+            hint="Set HIBERNAUT_HOME and HIBERNAUT_HOST_ID to this owner's own; if it was renamed, remove that file.",
+        )
+
+
 async def retire(store: ObjectStore, url: str, key: str) -> bool:
     """Strike a key off: nothing that it sealed is needed any more; False when it is not on the list.
 
@@ -100,6 +130,17 @@ async def retire(store: ObjectStore, url: str, key: str) -> bool:
             return True
         await asyncio.sleep(_PAUSE)
     raise StoreUnavailable(f"{KEY} in {url} changes each time it is to be written; try again.")
+
+
+def _mark(file: Path, owner: Owner) -> None:
+    """Write the marker whole or not at all: several workers may start at once, and as several users."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as partial:
+        partial.write(owner.model_dump_json().encode())
+        partial.flush()
+        os.fchmod(partial.fileno(), 0o644)
+        with contextlib.suppress(FileExistsError):
+            os.link(partial.name, file)
 
 
 async def _look(store: ObjectStore, url: str) -> tuple[str | None, Owner | None]:
