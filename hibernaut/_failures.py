@@ -15,4 +15,7 @@ async def message_of(failure: Failure, converter: DataConverter) -> str:
     except HibernautError as error:
         # A list of what an agent waits for is worth having without the words.
         return error.message
-    return str(said.get("message", ""))
+    except (LookupError, RuntimeError, ValueError):
+        # Written by a function's worker, in whatever language.
+        return "its message cannot be read"
+    return str(said.get("message", "")) if said else ""

@@ -75,7 +75,9 @@ class Workflows:
             try:
                 return await handle.query(name, args=args, result_type=result, rpc_timeout=patience.attempt)
             except WorkflowQueryFailedError as error:
-                msg = f"Agent {agent_id} cannot answer the query {name}: {error.message}."
+                # Temporal hands on no more of it than that: the words are sealed.
+                said = "why is sealed" if error.message == "Encoded failure" else error.message.rstrip(".")
+                msg = f"Agent {agent_id} cannot answer the query {name}: {said}."
                 raise RequestRejected(msg, reason_code="QueryFailed", agent_id=agent_id) from error
             except RPCError as error:
                 await patience.after(error)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
@@ -97,10 +98,10 @@ class PayloadKeys:
         try:
             opened = cipher.decrypt(payload.data[:NONCE_BYTES], payload.data[NONCE_BYTES:], _bound(wanted, namespace))
             return Payload.FromString(opened)
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, DecodeError):
             raise PayloadDamaged(
-                f"A payload does not open with its key {wanted} in the namespace {namespace!r}: it was changed, or "
-                "belongs to another namespace."
+                f"A payload does not open with its key {wanted} in the namespace {namespace!r}: it was changed, "
+                "belongs to another namespace, or was not sealed as docs/codec.md says."
             ) from None
 
     def known(self) -> str:

@@ -5,7 +5,11 @@ when it first meets what that key sealed.
 """
 
 import asyncio
+import contextlib
+import os
 import re
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +18,7 @@ from activities.errors import ObjectNotFound, PreconditionFailed, StoreUnavailab
 from activities.ownership import StoreForeign
 from activities.ports.store import ObjectStore
 from hibernaut.codec import FILE_VARIABLE, PayloadKeys
+from hibernaut.errors import InvalidSettings
 
 KEY = "owner.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -46,15 +51,24 @@ def check_owner(name: str) -> str:
     return name
 
 
-async def take(store: ObjectStore, url: str, owner: str, namespace: str, keys: PayloadKeys) -> None:
+async def take(
+    store: ObjectStore,
+    url: str,
+    owner: str,
+    namespace: str,
+    keys: PayloadKeys | None,
+    *,
+    variable: str = "HIBERNAUT_STORE",
+) -> None:
     """Make the prefix of a store this owner's, or see that it is, and note the key that seals payloads.
 
     Args:
         store: The store.
-        url: What it is called, for errors: HIBERNAUT_STORE.
+        url: What it is called, for errors.
         owner: HIBERNAUT_OWNER.
         namespace: The Temporal namespace.
-        keys: Those that seal and open payloads.
+        keys: Those that seal and open payloads; None: another store has the list of them.
+        variable: Which one names the store, for errors.
 
     Raises:
         StoreForeign: it is another owner's, or of another namespace; or a key is missing here.
@@ -63,15 +77,41 @@ async def take(store: ObjectStore, url: str, owner: str, namespace: str, keys: P
     for _ in range(_TRIES):
         etag, found = await _look(store, url)
         if found is not None:
-            _compare(found, url, owner, namespace)
-            _has_keys(found, owner, keys)
+            _compare(found, url, owner, namespace, variable)
+            if keys is not None:
+                _has_keys(found, owner, keys)
         wanted = found or Owner(owner=owner, namespace=namespace)
-        if keys.first is not None and keys.first not in wanted.payload_keys:
+        if keys is not None and keys.first is not None and keys.first not in wanted.payload_keys:
             wanted = wanted.model_copy(update={"payload_keys": (*wanted.payload_keys, keys.first)})
         if wanted == found or await _swapped(store, etag, wanted):
             return
         await asyncio.sleep(_PAUSE)
     raise StoreUnavailable(f"{KEY} in {url} changes each time it is to be written; try again.")
+
+
+def take_home(home: Path, owner: str, namespace: str) -> None:
+    """Make a host's home this owner's, or see that it is: caches and audit lines of one owner are nobody else's.
+
+    Raises:
+        InvalidSettings: it is another owner's, or cannot be used.
+    """
+    file = home / KEY
+    try:
+        if not file.exists():
+            _mark(file, Owner(owner=owner, namespace=namespace))
+        found = Owner.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InvalidSettings(f"HIBERNAUT_HOME ({home}) cannot be used: {error}.") from error
+    except ValidationError:
+        raise InvalidSettings(
+            f"{file} does not say whose the folder is.", hint="Remove it if the folder is this owner's alone."
+        ) from None
+    if (found.owner, found.namespace) != (owner, namespace):
+        raise InvalidSettings(
+            f"HIBERNAUT_HOME ({home}) belongs to the owner {found.owner!r} with the namespace {found.namespace!r} "
+            f"({file} says so), and this is {owner!r} with {namespace!r}.",
+            hint="Set HIBERNAUT_HOME and HIBERNAUT_HOST_ID to this owner's own; if it was renamed, remove that file.",
+        )
 
 
 async def retire(store: ObjectStore, url: str, key: str) -> bool:
@@ -90,6 +130,17 @@ async def retire(store: ObjectStore, url: str, key: str) -> bool:
             return True
         await asyncio.sleep(_PAUSE)
     raise StoreUnavailable(f"{KEY} in {url} changes each time it is to be written; try again.")
+
+
+def _mark(file: Path, owner: Owner) -> None:
+    """Write the marker whole or not at all: several workers may start at once, and as several users."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as partial:
+        partial.write(owner.model_dump_json().encode())
+        partial.flush()
+        os.fchmod(partial.fileno(), 0o644)
+        with contextlib.suppress(FileExistsError):
+            os.link(partial.name, file)
 
 
 async def _look(store: ObjectStore, url: str) -> tuple[str | None, Owner | None]:
@@ -115,17 +166,17 @@ async def _swapped(store: ObjectStore, etag: str | None, wanted: Owner) -> bool:
     return True
 
 
-def _compare(found: Owner, url: str, owner: str, namespace: str) -> None:
+def _compare(found: Owner, url: str, owner: str, namespace: str, variable: str) -> None:
     if found.owner != owner:
         raise StoreForeign(
             f"{url} belongs to the owner {found.owner!r} (its object {KEY} says so), and this is {owner!r}. Set "
-            f"HIBERNAUT_STORE to a prefix of {owner!r}'s own, or HIBERNAUT_OWNER to {found.owner!r} if that is who it "
+            f"{variable} to a prefix of {owner!r}'s own, or HIBERNAUT_OWNER to {found.owner!r} if that is who it "
             "works for."
         )
     if found.namespace != namespace:
         raise StoreForeign(
             f"{url} holds the agents of the Temporal namespace {found.namespace!r} (its object {KEY} says so), and "
-            f"this is for {namespace!r}. Set TEMPORAL_NAMESPACE to {found.namespace!r}, or HIBERNAUT_STORE to another "
+            f"this is for {namespace!r}. Set TEMPORAL_NAMESPACE to {found.namespace!r}, or {variable} to another "
             "prefix; if the agents were moved to this namespace, change the field `namespace` of that object."
         )
 

@@ -20,6 +20,7 @@ from hibernaut.contracts.children import CHILD_WORKFLOW
 from hibernaut.contracts.names import SCHEDULED_MESSAGE_WORKFLOW
 from workers.registry import workflow_runner
 from workers.settings import Settings
+from workers.unopened import RefusingRunner
 
 REPLAYED_BY_ALL = frozenset(
     {
@@ -51,10 +52,11 @@ def versioning(settings: Settings) -> dict[str, Any]:
 
     The queues of sandbox hosts belong to no build: a host serves the agents of all.
     """
+    runner = RefusingRunner(workflow_runner())
     if settings.build_id is None:
-        return {"workflow_runner": workflow_runner()}
+        return {"workflow_runner": runner}
     return {
-        "workflow_runner": PinningRunner(workflow_runner()),
+        "workflow_runner": PinningRunner(runner),
         "deployment_config": deployment(settings.deployment_name, settings.build_id),
     }
 

@@ -1,5 +1,6 @@
 """From settings to adapters to activities: the one place that knows which class stands behind which port."""
 
+import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
@@ -85,13 +86,21 @@ def _s3(settings: Settings) -> S3Settings:
 
 
 async def take_store(settings: Settings, store: ObjectStore) -> None:
-    """Make the store's prefix the owner's, or see that it is.
+    """Make the store's prefix the owner's, that of the audit log's own store, and the home, or see that they are.
 
     Raises:
-        StoreForeign: it is another owner's, or a key of its payloads is missing here.
+        StoreForeign: a prefix is another owner's, or a key of its payloads is missing here.
+        InvalidSettings: the home is another owner's.
     """
-    connection = settings.connection
-    await owner.take(store, settings.store, settings.owner, connection.namespace, connection.payload_keys)
+    space, keys = settings.connection.namespace, settings.connection.payload_keys
+    await owner.take(store, settings.store, settings.owner, space, keys)
+    if (url := settings.audit.store) is not None:
+        audit = audit_store(settings)
+        try:
+            await owner.take(audit, url, settings.owner, space, None, variable="HIBERNAUT_AUDIT_STORE")
+        finally:
+            await audit.close()
+    await asyncio.to_thread(owner.take_home, settings.home, settings.owner, space)
 
 
 def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> SnapshotEngine:

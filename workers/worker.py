@@ -55,6 +55,7 @@ from workers.schedule import ensure_collection, ensure_housekeeping
 from workers.settings import MEBIBYTE, Settings
 from workers.tasks import TaskWanted
 from workers.thaw import Thaw
+from workers.unopened import passing_on
 from workers.versioning import versioning
 
 THREADS = 256
@@ -148,7 +149,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
             "graceful_shutdown_timeout": GRACE,
         }
         control = Worker(
-            client,
+            passing_on(client),
             task_queue=TASK_QUEUE,
             workflows=list(WORKFLOWS),
             **versioning(settings),

@@ -187,17 +187,23 @@ async def _shown_by_temporals_own_command(env: dict[str, str], agent: AgentHandl
         while b"listens" not in (said := await server.stderr.readline()):
             assert said, "the codec server did not start"
         shown = [await _show(env, agent, run_id, port, token) for token in ("s3cret", "wrong")]
+        asked = await _temporal(env, agent, port, "s3cret", "query", "--type", "events", "--input", "0")
     finally:
         if server.returncode is None:
             server.terminate()
         await server.wait()
     assert f"{SECRET}-message" in shown[0]
     assert SECRET not in shown[1]
+    assert "first_held" in asked
 
 
 async def _show(env: dict[str, str], agent: AgentHandle, run_id: str, port: int, token: str) -> str:
+    return await _temporal(env, agent, port, token, "show", "--run-id", run_id, "--output", "json")
+
+
+async def _temporal(env: dict[str, str], agent: AgentHandle, port: int, token: str, *what: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(str(TEMPORAL), "workflow", "show", "--workflow-id", agent.id, "--run-id", run_id, "--output", "json"),
+        *(str(TEMPORAL), "workflow", *what, "--workflow-id", agent.id),
         *("--address", env["TEMPORAL_ADDRESS"], "--namespace", env["TEMPORAL_NAMESPACE"]),
         *("--codec-endpoint", f"http://127.0.0.1:{port}", "--codec-auth", f"Bearer {token}"),
         env=env,

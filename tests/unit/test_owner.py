@@ -1,5 +1,6 @@
 """Whose a store is: the marker at the top of a prefix, and the owner that a snapshot bears."""
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from activities.snapshots.history import History
 from activities.snapshots.sealing import PLAIN, Key, KeyRing
 from activities.snapshots.upkeep import StoreUpkeep
 from hibernaut._explain import parse_spec
-from hibernaut._keyring import NamedKey
+from hibernaut._keyring import NamedKey, line
 from hibernaut.codec import PayloadKeys, key_id
 from hibernaut.errors import InvalidSettings, InvalidSpec
 from tests.support.memory_capture import MemoryCapture
-from workers import owner
+from workers import owner, wiring
 from workers.settings import Settings
 
 ONE, TWO = NamedKey("one", bytes(range(32))), NamedKey("two", bytes(range(32, 64)))
@@ -85,6 +86,43 @@ async def test_a_worker_that_lacks_a_key_does_not_start(store: ObjectStore) -> N
     assert await owner.retire(store, "s3://bucket/acme", key_id(ONE.secret))
     assert not await owner.retire(store, "s3://bucket/acme", key_id(ONE.secret))
     await take(store, keys=PayloadKeys([TWO]))
+
+
+async def test_a_store_for_the_audit_log_alone_is_one_owners_too(tmp_path: Path) -> None:
+    def settings(name: str) -> Settings:
+        env = {"HIBERNAUT_STORE": f"file://{tmp_path}/{name}", "HIBERNAUT_AUDIT_STORE": f"file://{tmp_path}/audit"}
+        env["HIBERNAUT_HOME"] = str(tmp_path / f"home-{name}")
+        return Settings.load({**env, "TEMPORAL_NAMESPACE": name, "HIBERNAUT_PAYLOAD_KEYS": line(*ONE)})
+
+    for _ in range(2):
+        await wiring.take_store(settings("acme"), LocalStore(tmp_path / "acme"))
+    with pytest.raises(StoreForeign, match="Set HIBERNAUT_AUDIT_STORE to a prefix of 'rival'"):
+        await wiring.take_store(settings("rival"), LocalStore(tmp_path / "rival"))
+    marker = owner.Owner.model_validate_json(await LocalStore(tmp_path / "audit").get(owner.KEY))
+    assert (marker.owner, marker.payload_keys) == ("acme", ())
+
+
+async def test_a_hosts_home_is_one_owners(tmp_path: Path) -> None:
+    home = tmp_path / "hosts" / "home"
+
+    def settings(name: str, namespace: str = "acme") -> Settings:
+        env = {"HIBERNAUT_STORE": f"file://{tmp_path}/{name}-{namespace}", "HIBERNAUT_HOME": str(home)}
+        return Settings.load({**env, "TEMPORAL_NAMESPACE": namespace, "HIBERNAUT_OWNER": name})
+
+    async def take_store(of: Settings) -> None:
+        await wiring.take_store(of, wiring.open_store(of))
+
+    await asyncio.gather(*(take_store(settings("acme")) for _ in range(4)))
+    assert [path.name for path in home.iterdir()] == [owner.KEY]
+    for other in (settings("rival"), settings("acme", "rival")):
+        with pytest.raises(InvalidSettings, match=r"belongs to the owner 'acme'.*Set HIBERNAUT_HOME"):
+            await take_store(other)
+    (home / owner.KEY).write_text("{}")
+    with pytest.raises(InvalidSettings, match="does not say whose"):
+        await take_store(settings("acme"))
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match=r"HIBERNAUT_HOME .* cannot be used"):
+        owner.take_home(tmp_path / "file", "acme", "acme")
 
 
 async def test_a_key_that_only_opens_is_not_noted(store: ObjectStore) -> None:

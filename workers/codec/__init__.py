@@ -1,1 +1,1 @@
-"""The codec server: opens sealed payloads for Temporal's web UI and command line."""
+"""The codec server: opens and seals payloads for Temporal's web UI and command line."""

@@ -1,6 +1,6 @@
-"""The application: Temporal's remote codec protocol, `POST /decode` alone.
+"""The application: Temporal's remote codec protocol, `POST /decode` and `POST /encode`.
 
-Nothing is sealed for others: who may read has no need to, and plain payloads are taken by every worker.
+Temporal's command line has all that it sends sealed there, even of a query without arguments.
 """
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
@@ -28,7 +28,7 @@ _JSON_DEPTH = 10
 
 
 class CodecServer:
-    """Opens what is sealed for one namespace."""
+    """Opens and seals for one namespace."""
 
     def __init__(self, settings: CodecSettings) -> None:
         """Use these keys."""
@@ -50,7 +50,11 @@ class CodecServer:
         else:
             guard = Middleware(LoopbackAlone)
         return Starlette(
-            routes=[Route("/healthz", _healthy), Route("/decode", self._decode, methods=["POST"])],
+            routes=[
+                Route("/healthz", _healthy),
+                Route("/decode", self._decode, methods=["POST"]),
+                Route("/encode", self._encode, methods=["POST"]),
+            ],
             middleware=[cors, guard],
             exception_handlers={
                 HibernautError: problems.hibernaut_error,
@@ -60,24 +64,37 @@ class CodecServer:
         )
 
     async def _decode(self, request: Request) -> Response:
+        payloads = await self._asked(request)
+        try:
+            await self._codec.decode_wrapper(payloads)
+        except (PayloadSealed, PayloadDamaged) as error:
+            raise InvalidRequest(error.message, hint=error.hint) from error
+        return _answer(payloads)
+
+    async def _encode(self, request: Request) -> Response:
+        payloads = await self._asked(request)
+        await self._codec.encode_wrapper(payloads)
+        return _answer(payloads)
+
+    async def _asked(self, request: Request) -> Payloads:
         asked, served = request.headers.get("x-namespace", ""), self._settings.namespace
         if asked != served:
             raise InvalidRequest(
-                f"This codec server opens payloads of the namespace {served!r}, and the header X-Namespace says "
+                f"This codec server is for payloads of the namespace {served!r}, and the header X-Namespace says "
                 f"{asked[:80]!r}.",
                 hint="Ask with that namespace, or run a codec server for the other one.",
             )
         payloads = Payloads()
         try:
             Parse(await _body(request), payloads, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH)
-        except (ParseError, UnicodeDecodeError):
+        except (ParseError, ValueError):
             # The error's own words may hold what was sent.
             raise InvalidRequest("The body is not the JSON of Temporal's Payloads.") from None
-        try:
-            await self._codec.decode_wrapper(payloads)
-        except (PayloadSealed, PayloadDamaged) as error:
-            raise InvalidRequest(error.message, hint=error.hint) from error
-        return JSONResponse(MessageToDict(payloads), headers={"Cache-Control": "no-store"})
+        return payloads
+
+
+def _answer(payloads: Payloads) -> Response:
+    return JSONResponse(MessageToDict(payloads), headers={"Cache-Control": "no-store"})
 
 
 class LoopbackAlone:

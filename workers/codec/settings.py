@@ -28,7 +28,7 @@ class CodecSettings:
     origins: tuple[str, ...]
     """HIBERNAUT_CODEC_ORIGINS: where the web UI is served from."""
     namespace: str
-    """TEMPORAL_NAMESPACE: the one whose payloads it opens."""
+    """TEMPORAL_NAMESPACE: the one whose payloads it opens and seals."""
     keys: PayloadKeys
 
     @classmethod
