@@ -95,6 +95,16 @@ async def test_a_retry_under_another_key_keeps_what_was_written(store: LocalStor
     assert (report.sound, report.parts) == (True, 1)
 
 
+async def test_a_part_with_other_digests_under_the_same_key_is_not_taken_for_an_earlier_try(store: LocalStore) -> None:
+    audit = AgentAudit(store, Digests(KEY))
+    forged = await audit.append("w", UID, (event(1, EventKind.PAUSED, reason="harmless"),), AuditHead())
+    head = await audit.append("w", UID, (event(1, EventKind.PAUSED, reason=SECRET),), AuditHead())
+    assert head.hash != forged.hash
+    report, _ = await found(store, head)
+    assert report.problem is not None
+    assert report.problem.trouble == "foreign"
+
+
 async def test_a_foreign_part_in_the_way_stops_no_agent_and_is_found(store: LocalStore) -> None:
     audit = AgentAudit(store, Digests(KEY))
     forged = await audit.append("w", UID, (event(1, exit_code=0),), AuditHead())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from pydantic import JsonValue
 
 from activities.adapters import audit_spool
 from activities.adapters.audit_spool import AuditSpool
@@ -186,8 +187,9 @@ async def test_facts_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file where the folder is to be")
     with pytest.raises(OSError, match="audit"):
         AuditSpool(tmp_path / "audit").note("fact")
+    many: list[JsonValue] = ["\u00e4" * 512] * 100
     with pytest.raises(OSError, match="longer"):
-        AuditSpool(tmp_path / "other").note("fact", text="x" * 100_000)
+        AuditSpool(tmp_path / "spool").note("fact", texts=many)
 
 
 async def test_many_writers_at_once_lose_nothing(world: World) -> None:
@@ -219,6 +221,55 @@ async def test_a_host_that_lost_its_disk_goes_on_where_the_store_ends(world: Wor
     world.spool.note("after")
     await world.ship(head)
     assert [line.kind for line in await world.lines()] == ["before", "chain.resumed", "after"]
+
+
+async def test_a_host_whose_disk_is_an_older_one_goes_on_where_the_chain_ends(world: World, tmp_path: Path) -> None:
+    world.spool.note("before")
+    await world.ship()
+    shutil.copytree(world.home, tmp_path / "backup")
+    world.spool.note("after the backup")
+    head = await world.ship()
+    world.chain.leave()
+    shutil.rmtree(world.home)
+    (tmp_path / "backup").rename(world.home)
+    world.begin()
+    world.spool.note("restored")
+    await world.ship(head)
+    lines = await world.lines()
+    assert [line.kind for line in lines] == ["before", "after the backup", "chain.resumed", "restored"]
+    assert lines[2].facts == {"reason": "the host's own record is older than its chain", "anchored": 2, "found": 2}
+
+
+async def test_a_resumed_chain_says_so_though_the_first_try_to_write_it_failed(world: World) -> None:
+    world.spool.note("before")
+    head = await world.ship()
+    shutil.rmtree(world.home)
+    world.begin()
+    world.spool.note("after")
+    for _ in range(2):
+        world.store.fault = "down"
+        with pytest.raises(StoreUnavailable):
+            await world.ship(head)
+    await world.ship(head)
+    assert [line.kind for line in await world.lines()] == ["before", "chain.resumed", "after"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "now", None, [1]])
+async def test_no_time_that_a_proxy_tells_keeps_the_chain_from_going_on(world: World, at: object) -> None:
+    line = json.dumps({"at": at, "kind": "decided", "host": "\ud800\0\n", "port": 10**4000, "share": float("nan")})
+    (world.log / "egress.jsonl").write_text(line + "\n", encoding="ascii")
+    await world.ship()
+    world.spool.note("after")
+    await world.ship()
+    assert [line.kind for line in await world.lines()] == ["egress.decided", "after"]
+
+
+async def test_a_fact_with_too_much_to_tell_is_cut_and_told(world: World) -> None:
+    world.spool.note("sandbox.destroyed", remnants=[f"files: /tmp/{number:0500d}" for number in range(1_000)])
+    await world.ship()
+    (line,) = await world.lines()
+    assert isinstance(line.facts["remnants"], list)
+    assert len(line.facts["remnants"]) == 100
 
 
 async def test_a_chain_whose_end_was_cut_is_not_begun_anew(world: World) -> None:
