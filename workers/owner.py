@@ -46,15 +46,23 @@ def check_owner(name: str) -> str:
     return name
 
 
-async def take(store: ObjectStore, url: str, owner: str, namespace: str, keys: PayloadKeys) -> None:
+async def take(
+    store: ObjectStore,
+    url: str,
+    owner: str,
+    namespace: str,
+    keys: PayloadKeys | None,
+    variable: str = "HIBERNAUT_STORE",
+) -> None:
     """Make the prefix of a store this owner's, or see that it is, and note the key that seals payloads.
 
     Args:
         store: The store.
-        url: What it is called, for errors: HIBERNAUT_STORE.
+        url: What it is called, for errors.
         owner: HIBERNAUT_OWNER.
         namespace: The Temporal namespace.
-        keys: Those that seal and open payloads.
+        keys: Those that seal and open payloads; None: that is another store's to say.
+        variable: Which setting names the store.
 
     Raises:
         StoreForeign: it is another owner's, or of another namespace; or a key is missing here.
@@ -63,10 +71,11 @@ async def take(store: ObjectStore, url: str, owner: str, namespace: str, keys: P
     for _ in range(_TRIES):
         etag, found = await _look(store, url)
         if found is not None:
-            _compare(found, url, owner, namespace)
-            _has_keys(found, owner, keys)
+            _compare(found, url, owner, namespace, variable)
+            if keys is not None:
+                _has_keys(found, owner, keys)
         wanted = found or Owner(owner=owner, namespace=namespace)
-        if keys.first is not None and keys.first not in wanted.payload_keys:
+        if keys is not None and keys.first is not None and keys.first not in wanted.payload_keys:
             wanted = wanted.model_copy(update={"payload_keys": (*wanted.payload_keys, keys.first)})
         if wanted == found or await _swapped(store, etag, wanted):
             return
@@ -115,17 +124,17 @@ async def _swapped(store: ObjectStore, etag: str | None, wanted: Owner) -> bool:
     return True
 
 
-def _compare(found: Owner, url: str, owner: str, namespace: str) -> None:
+def _compare(found: Owner, url: str, owner: str, namespace: str, variable: str) -> None:
     if found.owner != owner:
         raise StoreForeign(
             f"{url} belongs to the owner {found.owner!r} (its object {KEY} says so), and this is {owner!r}. Set "
-            f"HIBERNAUT_STORE to a prefix of {owner!r}'s own, or HIBERNAUT_OWNER to {found.owner!r} if that is who it "
+            f"{variable} to a prefix of {owner!r}'s own, or HIBERNAUT_OWNER to {found.owner!r} if that is who it "
             "works for."
         )
     if found.namespace != namespace:
         raise StoreForeign(
             f"{url} holds the agents of the Temporal namespace {found.namespace!r} (its object {KEY} says so), and "
-            f"this is for {namespace!r}. Set TEMPORAL_NAMESPACE to {found.namespace!r}, or HIBERNAUT_STORE to another "
+            f"this is for {namespace!r}. Set TEMPORAL_NAMESPACE to {found.namespace!r}, or {variable} to another "
             "prefix; if the agents were moved to this namespace, change the field `namespace` of that object."
         )
 

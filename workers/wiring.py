@@ -94,6 +94,16 @@ async def take_store(settings: Settings, store: ObjectStore) -> None:
     await owner.take(store, settings.store, settings.owner, connection.namespace, connection.payload_keys)
 
 
+async def take_audit_store(settings: Settings, store: ObjectStore) -> None:
+    """The same of the audit log's store, if it has one of its own: two owners' hosts of one id share no chain.
+
+    Raises:
+        StoreForeign: it is another owner's.
+    """
+    if (url := settings.audit.store) is not None:
+        await owner.take(store, url, settings.owner, settings.connection.namespace, None, "HIBERNAUT_AUDIT_STORE")
+
+
 def snapshot_engine(settings: Settings, store: ObjectStore, daemon: Daemon) -> SnapshotEngine:
     """The snapshot engine, over this host's Docker daemon."""
     spool = settings.home / "spool"

@@ -104,7 +104,7 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         await wiring.take_store(settings, store)
         audit_store = wiring.audit_store(settings)
         stack.push_async_callback(audit_store.close)
-        await audit_store.head("probe")
+        await wiring.take_audit_store(settings, audit_store)
         digests = wiring.digests(settings)
         folder = wiring.host_folder(settings)
         hosts_sandboxes = settings.serves == "all"

@@ -21,6 +21,7 @@ from hibernaut.errors import InvalidSettings, InvalidSpec
 from tests.support.memory_capture import MemoryCapture
 from workers import owner
 from workers.settings import Settings
+from workers.wiring import take_audit_store
 
 ONE, TWO = NamedKey("one", bytes(range(32))), NamedKey("two", bytes(range(32, 64)))
 NONE = PayloadKeys(())
@@ -48,6 +49,18 @@ async def test_the_first_one_marks_the_prefix_and_others_of_the_owner_may_use_it
     await take(store)
     assert await store.get(owner.KEY) == first
     assert owner.Owner.model_validate_json(first) == owner.Owner(owner="acme", namespace="acme")
+
+
+async def test_an_audit_log_of_its_own_is_one_owners_and_asks_for_no_key_of_payloads(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    await take(store, keys=PayloadKeys([ONE]))
+    audit = {"HIBERNAUT_AUDIT_STORE": f"file://{tmp_path}"}
+    env = {"HIBERNAUT_STORE": "s3://bucket/acme", "TEMPORAL_NAMESPACE": "acme"}
+    await take_audit_store(Settings.load(env | audit | {"HIBERNAUT_OWNER": "acme"}), store)
+    with pytest.raises(StoreForeign, match="HIBERNAUT_AUDIT_STORE to a prefix"):
+        await take_audit_store(Settings.load(env | audit | {"HIBERNAUT_OWNER": "rival"}), store)
+    await take_audit_store(Settings.load(env | {"HIBERNAUT_OWNER": "rival"}), store)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ async def _serve() -> None:
         asyncio.get_running_loop().add_signal_handler(number, lambda: None)
     try:
         await wiring.take_store(settings, store)
+        await wiring.take_audit_store(settings, audit)
         gateway = Gateway(
             temporal=temporal,
             store=store,
