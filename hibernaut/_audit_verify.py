@@ -1,5 +1,6 @@
 """Verifies a chain of an audit log: the first gap, edit, reorder, cut, foreign part or duplicate is named."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +22,25 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class _Line:
+    """As much of a line as is judged: there may be a million of them."""
+
+    chain: str
+    seq: int
+    kind: str
+    prev: str
+    hash: str
+    agent_id: str
+    """Of an agent's chain, if the line tells it."""
+    notes: tuple[str, ...]
+    """What a reader ought to know of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     part: str
     place: int
-    line: AuditLine | None
+    line: _Line | None
     reason: str = ""
 
 
@@ -65,7 +81,7 @@ class _Check:
         self._seqs = {line.seq for line in self._whole}
         self._true = self._traced()
         self._seen: set[str] = set()
-        self.last: AuditLine | None = None
+        self.last: _Line | None = None
         self.agent_id = ""
         self.closed = False
         self.notes: list[str] = []
@@ -111,7 +127,7 @@ class _Check:
         self._accept(line)
         return None
 
-    def _order(self, line: AuditLine, expected: int, part: str) -> AuditProblem | None:
+    def _order(self, line: _Line, expected: int, part: str) -> AuditProblem | None:
         """What is wrong with a line where it is, though it is sound by itself."""
         if line.seq > expected:
             if expected in self._seqs:
@@ -126,12 +142,12 @@ class _Check:
             return _problem(AuditTrouble.EDITED, line.seq, part, told)
         return None
 
-    def _accept(self, line: AuditLine) -> None:
+    def _accept(self, line: _Line) -> None:
         self.last = line
         self._seen.add(line.hash)
-        self.agent_id = self.agent_id or _named_by(line)
+        self.agent_id = self.agent_id or line.agent_id
         self.closed = self.closed or line.kind == LAST_KIND
-        self.notes += _told_of(line)
+        self.notes += line.notes
 
     def end(self, *, over: bool) -> AuditProblem | None:
         """What is wrong with the end of a chain whose lines are sound."""
@@ -165,9 +181,9 @@ class Walk:
                 return False
             self.head = AuditHead(seq=line.seq, hash=line.hash)
             self._hashes += bytes.fromhex(line.hash)
-            self.agent_id = self.agent_id or _named_by(line)
+            self.agent_id = self.agent_id or line.agent_id
             self._closed = self._closed or line.kind == LAST_KIND
-            self._notes += _told_of(line)
+            self._notes += line.notes
         if part.name <= self.name or _named(part, found[0].line, found[-1].line) is not None:
             return False
         self.name = part.name
@@ -222,18 +238,21 @@ def _end(seq: int, known: str | None, anchor: AuditHead | None, *, missing_end: 
     return None
 
 
-def _named_by(line: AuditLine) -> str:
-    """The agent's id, if a line of its chain tells it."""
+def _judged(line: AuditLine) -> _Line:
     name = line.facts.get("agent_id")
-    return name if isinstance(name, str) and line.chain.startswith("agent:") else ""
-
-
-def _told_of(line: AuditLine) -> list[str]:
-    """What a reader ought to know of a sound line."""
-    if line.kind != GAP_KIND:
-        return []
-    first, until = line.facts.get("from_event"), line.facts.get("to_event")
-    return [f"line {line.seq}: a build without an audit log wrote the events {first} to {until}"]
+    notes: tuple[str, ...] = ()
+    if line.kind == GAP_KIND:
+        first, until = line.facts.get("from_event"), line.facts.get("to_event")
+        notes = (f"line {line.seq}: a build without an audit log wrote the events {first} to {until}",)
+    return _Line(
+        sys.intern(line.chain),
+        line.seq,
+        sys.intern(line.kind),
+        line.prev,
+        line.hash,
+        sys.intern(name) if isinstance(name, str) and line.chain.startswith("agent:") else "",
+        notes,
+    )
 
 
 def texts_of(part: Part) -> list[str]:
@@ -249,13 +268,13 @@ def _lines(part: Part) -> list[_Read]:
     for place, text in enumerate(texts, 1):
         whole = place < len(texts) or not rest
         try:
-            found.append(_Read(part.name, place, read(text) if whole else None, "it does not end"))
+            found.append(_Read(part.name, place, _judged(read(text)) if whole else None, "it does not end"))
         except BadLine as error:
             found.append(_Read(part.name, place, None, str(error)))
     return found
 
 
-def _named(part: Part, first: AuditLine | None, last: AuditLine | None) -> AuditProblem | None:
+def _named(part: Part, first: _Line | None, last: _Line | None) -> AuditProblem | None:
     """Whether a part bears the name that its lines give it."""
     match = PART.fullmatch(part.name)
     if first is None or last is None:
