@@ -11,7 +11,7 @@ from activities.adapters.local_store import LocalStore
 from activities.audit import AgentAudit
 from activities.audit_digests import Digests
 from hibernaut._audit_chain import agent_chain, read
-from hibernaut._audit_entries import AUDITED
+from hibernaut._audit_entries import AUDITED, SHOWN_COMMAND
 from hibernaut._audit_verify import Part, verify
 from hibernaut.contracts import StoreKeys
 from hibernaut.errors import InvalidSettings
@@ -25,6 +25,7 @@ from workers.devstack.settings import (
     worker_environment,
 )
 from workers.settings import Settings
+from workflows.inbox import EVENT_TEXT
 
 UID = "a" * 32
 KEY = b"k" * 32
@@ -76,6 +77,19 @@ async def test_words_are_digested_and_names_are_told(store: LocalStore) -> None:
     assert (ran.facts["exit_code"], ran.digests) == (3, {"command": "hmac-sha256:00:11"})
     assert recovered.digests.keys() == {"reason"}
     assert SECRET not in "".join(line.model_dump_json() for line in lines)
+
+
+async def test_a_command_that_was_lost_with_its_host_is_digested_as_its_event_shows_it(store: LocalStore) -> None:
+    assert SHOWN_COMMAND == EVENT_TEXT
+    long = "x" * EVENT_TEXT
+    events = (event(1, kind="unknown", command=SECRET), event(2, kind="unknown", command=long), event(3))
+    head = await AgentAudit(store, Digests(KEY)).append("w", UID, events, AuditHead())
+    _, lines = await found(store, head)
+    assert [line.digests for line in lines] == [
+        {"command": Digests(KEY).of(SECRET.encode())},
+        {"command_head": Digests(KEY).of(long.encode())},
+        {},
+    ]
 
 
 async def test_a_retry_changes_nothing(store: LocalStore) -> None:
