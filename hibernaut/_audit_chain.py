@@ -90,8 +90,8 @@ def read(text: str) -> AuditLine:
     fields = cast("dict[str, object]", body)
     try:
         line = AuditLine.model_validate(fields)
-        same = canonical(fields) == text
-    except (ValidationError, ValueError):
+        same = canonical(fields) == text and stamp(line.at) == fields["at"]
+    except (ValidationError, ValueError, OverflowError):
         raise BadLine("its fields are not those of a line") from None
     if not same:
         raise BadLine("it is not written the one way in which lines are written")

@@ -11,7 +11,7 @@ from typing import Annotated, TextIO
 import typer
 from rich.text import Text
 
-from hibernaut._audit_chain import canonical
+from hibernaut._audit_chain import SEQ_DIGITS, canonical
 from hibernaut.cli.columns import aligned
 from hibernaut.cli.console import FAILED, Format, clean, plain, session
 from hibernaut.cli.options import Output, connected
@@ -163,7 +163,7 @@ def _since(text: str | None) -> tuple[int, datetime]:
     begin = datetime.min.replace(tzinfo=UTC)
     if text is None:
         return 0, begin
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) <= SEQ_DIGITS:
         return int(text), begin
     try:
         at = datetime.fromisoformat(text)

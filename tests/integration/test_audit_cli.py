@@ -138,5 +138,8 @@ async def test_what_there_is_not_is_said(cli: Shell) -> None:
     assert (unknown.code, "no audit log" in unknown.err) == (3, True)
     missing = await cli("audit", "show", "nobody")
     assert (missing.code, "goes by its uid" in missing.err) == (3, True)
+    for since in ("9" * 5_000, "yesterday"):
+        wrong = await cli("audit", "show", "nobody", "--since", since)
+        assert (wrong.code, "neither a number nor a time" in wrong.err) == (2, True)
     neither = await cli("audit", "verify")
     assert (neither.code, "--host ID" in neither.err) == (2, True)

@@ -1,12 +1,14 @@
 """The chain of an audit log: what is written is sound, and any single change of what is kept is found."""
 
+import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, strategies as st
 
-from hibernaut._audit_chain import Note, agent_chain, canonical, part_name, read, write
+from hibernaut._audit_chain import BadLine, Note, agent_chain, canonical, part_name, read, write
 from hibernaut._audit_verify import Part, Walk, verify
 from hibernaut.models.audit import AuditHead, AuditTrouble
 
@@ -180,6 +182,16 @@ def test_something_that_is_no_part_is_found() -> None:
     parts, head = chain(2)
     for text in ("", "\n", "hello", "[" * 100_000, '{"a":1}\n', "null\n"):
         assert trouble([*parts, Part("note.txt", text)], head) == (AuditTrouble.EDITED, 3), text[:20]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00.000000+23:59", "2026-01-31T12:00:00.000000+00:00", "1", None])
+def test_a_time_that_is_not_written_our_way_is_no_line(at: str | None) -> None:
+    text, _ = write(CHAIN, AuditHead(), [Note(BEGAN, "exec", {}, {})])
+    body = json.loads(text) | {"at": at}
+    del body["hash"]
+    whole = canonical(body | {"hash": hashlib.sha256(canonical(body).encode()).hexdigest()})
+    with pytest.raises(BadLine):
+        read(whole)
 
 
 def test_a_gap_that_an_older_build_left_is_told_and_no_problem() -> None:
