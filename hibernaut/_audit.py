@@ -25,6 +25,8 @@ HOST = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 LOOKS = 6
 """Times that a chain is read again whose last lines its workflow has yet to hear of."""
 FIRST_WAIT = 0.2
+LOOK_UPS = 8
+"""Agents asked for at a time: each answer may cost a worker a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class AuditLog:
         Raises:
             AgentNotFound: there is no such agent, and no chain of one.
         """
-        return await self._verified(await self._chain(agent, host))
+        return await self._verified(await self._chain(agent, host), anywhere=True)
 
     async def verify_all(self) -> AsyncGenerator[AuditReport]:
         """The same of every chain: of those in the store, and of those that ought to be there.
@@ -153,14 +155,17 @@ class AuditLog:
             if not after or found.name > after:
                 yield Part(found.name, found.text)
 
-    async def _verified(self, chain: _Chain, again: int = 2) -> AuditReport:
-        """Checked; what a workflow has yet to hear of is waited for."""
+    async def _verified(self, chain: _Chain, again: int = 2, *, anywhere: bool = False) -> AuditReport:
+        """Checked; what a workflow has yet to hear of is waited for.
+
+        With `anywhere`, a chain that goes by its uid may be that of any agent there is.
+        """
         # Before the parts: what it knows is there, and what is written meanwhile it does not know yet.
         anchor, walk = await self._anchor(chain, chain.agent_id), Walk(chain.name)
         sound = await self._walked(walk, chain)
-        if sound and chain.uid and not chain.agent_id:
-            anchor = await self._anchor(chain, walk.agent_id)
-            sound = await self._walked(walk, chain)
+        if chain.uid and not chain.agent_id:
+            anchor = await self._found(chain, walk.agent_id, anywhere=anywhere)
+            sound = sound and await self._walked(walk, chain)
         seen, wait = walk.head.seq, FIRST_WAIT
         for _ in range(LOOKS):
             if not sound or anchor.head is None or anchor.head.seq >= seen:
@@ -171,11 +176,11 @@ class AuditLog:
             # Only what is new, or a chain that grows all the time would never be read to its end.
             sound = await self._walked(walk, chain)
         if not sound:
-            report = await self._examined(chain)
+            report = await self._examined(chain, anchor.agent_id)
             wrong = report.problem
             young = wrong is None or (wrong.trouble is AuditTrouble.FOREIGN and not wrong.part)
             # A listing that lines were added under may lack one: then nothing is wrong but, perhaps, the newest.
-            return await self._verified(chain, again - 1) if young and again else report
+            return await self._verified(chain, again - 1, anywhere=anywhere) if young and again else report
         _exists(chain, walk.parts, anchor)
         report = walk.report(anchor.head, over=bool(chain.uid) and anchor.head is None, seen=seen)
         return _named(report, chain, anchor)
@@ -187,11 +192,27 @@ class AuditLog:
             sound = sound and walk.take(part)
         return sound
 
-    async def _examined(self, chain: _Chain) -> AuditReport:
+    async def _found(self, chain: _Chain, named: str, *, anywhere: bool) -> _Anchor:
+        """The anchor of an agent that goes by its uid: the name is the store's word, and may be a forger's."""
+        anchor = await self._anchor(chain, named)
+        if anchor.head is not None or not anywhere:
+            return anchor
+        slots = asyncio.Semaphore(LOOK_UPS)
+
+        async def ask(agent_id: str) -> _Anchor:
+            async with slots:
+                with suppress(RequestRejected):
+                    return await self._anchor(chain, agent_id)
+            return anchor
+
+        anchors = await asyncio.gather(*map(ask, await self._ids(AGENT_WORKFLOW)))
+        return next((one for one in anchors if one.head is not None), anchor)
+
+    async def _examined(self, chain: _Chain, agent_id: str) -> AuditReport:
         """What is wrong with a chain; takes the memory for all of it."""
-        anchor = await self._anchor(chain, chain.agent_id)
+        anchor = await self._anchor(chain, agent_id or chain.agent_id)
         parts = [part async for part in self._parts(chain)]
-        if not chain.agent_id and chain.uid and (named := _named_in(parts)):
+        if anchor.head is None and chain.uid and (named := _named_in(parts)):
             anchor = await self._anchor(chain, named)
             parts = [part async for part in self._parts(chain)]
         report = verify(chain.name, parts, anchor.head, over=bool(chain.uid) and anchor.head is None)

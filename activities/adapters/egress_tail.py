@@ -6,6 +6,7 @@ given up its rights and may be anyone's: what it writes is read as hostile input
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -48,7 +49,9 @@ class EgressTail:
                 # Rotated away under this look: the next one sees it where it is now.
                 return found, place, lost
             if new:
-                _settle(path)
+                with suppress(FileNotFoundError):
+                    # Rotated away just now: what follows it is looked at the next time.
+                    _settle(path)
             found += new
             place = EgressPlace(file=name, offset=offset)
             if len(found) >= limit:
