@@ -22,7 +22,7 @@ from activities.adapters.egress_tail import EgressPlace, EgressTail
 from activities.errors import ObjectExists
 from activities.ports.store import ObjectStore
 from hibernaut._audit_chain import Note, host_chain, part_name, write
-from hibernaut._audit_verify import Part, verify
+from hibernaut._audit_verify import Part, Walk
 from hibernaut.contracts import StoreKeys
 from hibernaut.models.audit import AuditHead
 
@@ -88,11 +88,18 @@ class HostChain:
         """Find out where the chain ends: by this host's own record, or else by the store and the anchor."""
         if self._state is None:
             self._state = _read(self._state_file, _State)
-        if self._state is None and _read(self._pending_file, _Pending) is None:
-            self._state = _State(head=await self._found(anchor))
-            if self._state.head.seq:
-                await self._write(self._state, [_note("chain.resumed", {"reason": "the host's own record is gone"})])
         await self._finish()
+        if self._state is not None and self._state.head.seq >= anchor.seq:
+            return
+        gone = self._state is None
+        head = await self._found(anchor)
+        state = (self._state or _State()).model_copy(update={"head": head})
+        if not head.seq:
+            self._state = state
+            return
+        why = "the host's own record is gone" if gone else "the host's own record is older than its chain"
+        facts: dict[str, JsonValue] = {"reason": why, "anchored": anchor.seq, "found": head.seq}
+        await self._write(state, [_note("chain.resumed", facts)])
 
     async def ship(self) -> AuditHead | None:
         """Write one part of what waits; the head afterwards, or None when nothing waits."""
@@ -125,12 +132,12 @@ class HostChain:
 
     async def _found(self, anchor: AuditHead) -> AuditHead:
         """The end of the chain in the store, which may be behind what the anchor knows: then that is the end."""
-        prefix, parts = StoreKeys.host_audit(self._host_id), list[Part]()
+        prefix, walk = StoreKeys.host_audit(self._host_id), Walk(host_chain(self._host_id))
         async for info in self._store.list(prefix):
             text = (await self._store.get(info.key)).decode("utf-8", "replace")
-            parts.append(Part(info.key.removeprefix(prefix), text))
-        found = verify(host_chain(self._host_id), parts, None).head
-        return found if found.seq >= anchor.seq else anchor
+            if not walk.take(Part(info.key.removeprefix(prefix), text)):
+                break
+        return walk.head if walk.head.seq >= anchor.seq else anchor
 
     async def _write(self, after: _State, notes: Iterable[Note]) -> None:
         text, head = write(host_chain(self._host_id), after.head, list(notes))
@@ -200,6 +207,6 @@ def _object(line: bytes) -> dict[str, Any]:
 def _time(body: dict[str, Any]) -> datetime | None:
     try:
         at = datetime.fromisoformat(str(body.get("at")))
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from temporalio.service import RPCError
 
 from hibernaut._audit_chain import BadLine, agent_chain, host_chain, read
-from hibernaut._audit_verify import Part, verify
+from hibernaut._audit_verify import Part, Walk, texts_of, verify
 from hibernaut._connect import translate
 from hibernaut._gateway import GatewayClient
-from hibernaut._ids import check_agent_id
+from hibernaut._ids import AGENT_ID, check_agent_id
 from hibernaut._temporal import ATTEMPT, Workflows
 from hibernaut.contracts import AGENT_WORKFLOW, AUDIT_WORKFLOW, audit_workflow_id
 from hibernaut.contracts.audit import AuditChains, AuditPart
@@ -25,6 +25,8 @@ HOST = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 LOOKS = 6
 """Times that a chain is read again whose last lines its workflow has yet to hear of."""
 FIRST_WAIT = 0.2
+LOOK_UPS = 8
+"""Agents asked for at a time: each answer may cost a worker a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class AuditLog:
     async def texts(self, agent: str | None = None, *, host: str | None = None) -> AsyncGenerator[tuple[str, str]]:
         """Each line of a chain as it is in the store, whatever it is, with the name of its part."""
         chain = await self._chain(agent, host)
-        for part in await self._parts(chain):
-            for text in part.text.splitlines():
+        async for part in self._parts(chain):
+            for text in texts_of(part):
                 yield part.name, text
 
     async def verify(self, agent: str | None = None, *, host: str | None = None) -> AuditReport:
@@ -82,30 +84,46 @@ class AuditLog:
         Raises:
             AgentNotFound: there is no such agent, and no chain of one.
         """
-        return await self._verified(await self._chain(agent, host))
+        return await self._verified(await self._chain(agent, host), anywhere=True)
 
     async def verify_all(self) -> AsyncGenerator[AuditReport]:
-        """The same of every chain: of those in the store, and of those that ought to be there."""
+        """The same of every chain: of those in the store, and of those that ought to be there.
+
+        Raises:
+            RequestRejected: an agent cannot answer; after the reports of all others.
+        """
         known = AuditChains.model_validate(await self._gateway.get_json("/v1/audit"))
         seen: set[str] = set()
+        failures: list[RequestRejected] = []
         for name in await self._ids(AGENT_WORKFLOW):
-            # One that never ran, for its spec was invalid, has done nothing; one may be deleted meanwhile.
-            with suppress(InvalidSpec, AgentNotFound, RequestRejected):
+            try:
                 chain = await self._chain(name, None)
-                seen.add(chain.uid)
-                yield await self._verified(chain)
+                if chain.uid not in seen:
+                    seen.add(chain.uid)
+                    yield await self._verified(chain)
+            except (InvalidSpec, AgentNotFound):
+                # One that never ran, for its spec was invalid, has done nothing; one may be deleted meanwhile.
+                continue
+            except RequestRejected as error:
+                failures.append(error)
         for uid in known.agents:
             if uid not in seen:
-                yield await self._verified(_of_uid(uid))
+                try:
+                    yield await self._verified(_of_uid(uid))
+                except RequestRejected as error:
+                    failures.append(error)
         begins = audit_workflow_id("")
         for host in sorted({one.removeprefix(begins) for one in await self._ids(AUDIT_WORKFLOW)} | set(known.hosts)):
             yield await self._verified(_of_host(host))
+        if failures:
+            raise failures[0]
 
     async def _ids(self, kind: str) -> list[str]:
         query = f"WorkflowType = '{kind}' AND ExecutionStatus != 'ContinuedAsNew'"
         client = self._workflows.client
         try:
-            return [run.id async for run in client.list_workflows(query, rpc_timeout=ATTEMPT)]
+            # An id may have been another agent's before, whose run is there still.
+            return list(dict.fromkeys([run.id async for run in client.list_workflows(query, rpc_timeout=ATTEMPT)]))
         except RPCError as error:
             raise translate(error, client.namespace) from error
 
@@ -130,33 +148,75 @@ class AuditLog:
             agent_chain(status.agent_uid), f"/v1/audit/agents/{status.agent_uid}", status.agent_id, status.agent_uid
         )
 
-    async def _parts(self, chain: _Chain) -> list[Part]:
-        found = [AuditPart.model_validate_json(line) async for line in self._gateway.lines(chain.path)]
-        return [Part(one.name, one.text) for one in found]
+    async def _parts(self, chain: _Chain, after: str = "") -> AsyncGenerator[Part]:
+        async for line in self._gateway.lines(chain.path, {"after": after} if after else None):
+            found = AuditPart.model_validate_json(line)
+            # A gateway of an older release tells them all.
+            if not after or found.name > after:
+                yield Part(found.name, found.text)
 
-    async def _verified(self, chain: _Chain) -> AuditReport:
-        """Checked; lines that a workflow has yet to hear of are waited for."""
-        wait = FIRST_WAIT
-        report = await self._looked(chain)
+    async def _verified(self, chain: _Chain, again: int = 2, *, anywhere: bool = False) -> AuditReport:
+        """Checked; what a workflow has yet to hear of is waited for.
+
+        With `anywhere`, a chain that goes by its uid may be that of any agent there is.
+        """
+        # Before the parts: what it knows is there, and what is written meanwhile it does not know yet.
+        anchor, walk = await self._anchor(chain, chain.agent_id), Walk(chain.name)
+        sound = await self._walked(walk, chain)
+        if chain.uid and not chain.agent_id:
+            anchor = await self._found(chain, walk.agent_id, anywhere=anywhere)
+            sound = sound and await self._walked(walk, chain)
+        seen, wait = walk.head.seq, FIRST_WAIT
         for _ in range(LOOKS):
-            if report.problem is None or report.problem.trouble is not AuditTrouble.FOREIGN or report.problem.part:
+            if not sound or anchor.head is None or anchor.head.seq >= seen:
                 break
             await asyncio.sleep(wait)
             wait *= 2
-            report = await self._looked(chain)
-        return report
+            anchor = await self._anchor(chain, anchor.agent_id)
+            # Only what is new, or a chain that grows all the time would never be read to its end.
+            sound = await self._walked(walk, chain)
+        if not sound:
+            report = await self._examined(chain, anchor.agent_id)
+            wrong = report.problem
+            young = wrong is None or (wrong.trouble is AuditTrouble.FOREIGN and not wrong.part)
+            # A listing that lines were added under may lack one: then nothing is wrong but, perhaps, the newest.
+            return await self._verified(chain, again - 1, anywhere=anywhere) if young and again else report
+        _exists(chain, walk.parts, anchor)
+        report = walk.report(anchor.head, over=bool(chain.uid) and anchor.head is None, seen=seen)
+        return _named(report, chain, anchor)
 
-    async def _looked(self, chain: _Chain) -> AuditReport:
-        # Before the parts: what it knows is there, and what is written meanwhile it does not know yet.
-        anchor = await self._anchor(chain, chain.agent_id)
-        parts = await self._parts(chain)
-        if not chain.agent_id and chain.uid and (named := _named_in(parts)):
+    async def _walked(self, walk: Walk, chain: _Chain) -> bool:
+        """Go on with the parts that were not read yet; whether they are sound."""
+        sound = True
+        async for part in self._parts(chain, walk.name):
+            sound = sound and walk.take(part)
+        return sound
+
+    async def _found(self, chain: _Chain, named: str, *, anywhere: bool) -> _Anchor:
+        """The anchor of an agent that goes by its uid: the name is the store's word, and may be a forger's."""
+        anchor = await self._anchor(chain, named)
+        if anchor.head is not None or not anywhere:
+            return anchor
+        slots = asyncio.Semaphore(LOOK_UPS)
+
+        async def ask(agent_id: str) -> _Anchor:
+            async with slots:
+                with suppress(RequestRejected):
+                    return await self._anchor(chain, agent_id)
+            return anchor
+
+        anchors = await asyncio.gather(*map(ask, await self._ids(AGENT_WORKFLOW)))
+        return next((one for one in anchors if one.head is not None), anchor)
+
+    async def _examined(self, chain: _Chain, agent_id: str) -> AuditReport:
+        """What is wrong with a chain; takes the memory for all of it."""
+        anchor = await self._anchor(chain, agent_id or chain.agent_id)
+        parts = [part async for part in self._parts(chain)]
+        if anchor.head is None and chain.uid and (named := _named_in(parts)):
             anchor = await self._anchor(chain, named)
-            parts = await self._parts(chain)
-        _exists(chain, parts, anchor)
+            parts = [part async for part in self._parts(chain)]
         report = verify(chain.name, parts, anchor.head, over=bool(chain.uid) and anchor.head is None)
-        agent_id = report.agent_id or chain.agent_id or anchor.agent_id
-        return report.model_copy(update={"pending": anchor.pending, "agent_id": agent_id})
+        return _named(report, chain, anchor)
 
     async def _anchor(self, chain: _Chain, agent_id: str) -> _Anchor:
         """What a workflow knows of the end of a chain."""
@@ -166,7 +226,8 @@ class AuditLog:
             except AgentNotFound:
                 return _Anchor(None)
             return _Anchor(head)
-        if not agent_id:
+        if AGENT_ID.fullmatch(agent_id) is None:
+            # None is told, or what is told can be none: who tells it may be who damaged the chain.
             return _Anchor(None)
         try:
             status = await self._workflows.query(agent_id, "status", [], AgentStatus)
@@ -178,7 +239,12 @@ class AuditLog:
         return _Anchor(status.audit, status.last_event - status.audit.event, agent_id)
 
 
-def _exists(chain: _Chain, parts: list[Part], anchor: _Anchor) -> None:
+def _named(report: AuditReport, chain: _Chain, anchor: _Anchor) -> AuditReport:
+    agent_id = report.agent_id or chain.agent_id or anchor.agent_id
+    return report.model_copy(update={"pending": anchor.pending, "agent_id": agent_id})
+
+
+def _exists(chain: _Chain, parts: int, anchor: _Anchor) -> None:
     """Raise when neither the store nor a workflow knows of a chain."""
     if parts or anchor.head is not None:
         return
@@ -198,12 +264,8 @@ def _of_host(host_id: str) -> _Chain:
 def _named_in(parts: list[Part]) -> str:
     """The agent's id, as the first line that tells one has it."""
     for part in sorted(parts, key=lambda part: part.name):
-        for text in part.text.splitlines():
+        for text in texts_of(part):
             with suppress(BadLine):
                 if isinstance(name := read(text).facts.get("agent_id"), str):
-                    try:
-                        check_agent_id(name)
-                    except InvalidRequest:
-                        return ""
                     return name
     return ""

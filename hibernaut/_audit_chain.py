@@ -65,8 +65,8 @@ def write(chain: str, head: AuditHead, notes: Sequence[Note]) -> tuple[str, Audi
             "seq": head.seq + 1,
             "at": stamp(note.at),
             "kind": note.kind,
-            "facts": _plain(dict(note.facts)),
-            "digests": _plain(dict(note.digests)),
+            "facts": within(dict(note.facts)),
+            "digests": within(dict(note.digests)),
             "prev": head.hash,
         }
         digest = _hash(body)
@@ -90,8 +90,8 @@ def read(text: str) -> AuditLine:
     fields = cast("dict[str, object]", body)
     try:
         line = AuditLine.model_validate(fields)
-        same = canonical(fields) == text
-    except (ValidationError, ValueError):
+        same = canonical(fields) == text and stamp(line.at) == fields["at"]
+    except (ValidationError, ValueError, OverflowError):
         raise BadLine("its fields are not those of a line") from None
     if not same:
         raise BadLine("it is not written the one way in which lines are written")
@@ -109,7 +109,7 @@ def _hash(body: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical(body).encode("ascii")).hexdigest()
 
 
-def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401  # JSON of any shape
+def within(value: Any, depth: int = 0) -> Any:  # noqa: ANN401  # JSON of any shape
     """The same within bounds, for a model or a proxy may have chosen it; without fractions, written in many ways."""
     if isinstance(value, float):
         return repr(value)
@@ -119,7 +119,7 @@ def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401  # JSON of any sh
         return "..."
     if isinstance(value, dict):
         items = list(cast("dict[object, object]", value).items())[:MAX_ITEMS]
-        return {str(name)[:MAX_TEXT]: _plain(item, depth + 1) for name, item in items}
+        return {str(name)[:MAX_TEXT]: within(item, depth + 1) for name, item in items}
     if isinstance(value, list | tuple):
-        return [_plain(item, depth + 1) for item in cast("list[object]", value)[:MAX_ITEMS]]
+        return [within(item, depth + 1) for item in cast("list[object]", value)[:MAX_ITEMS]]
     return value

@@ -10,6 +10,8 @@ from hibernaut.models.events import Event
 
 DIGESTED = ("command_digest", "stdout_digest", "stderr_digest")
 """Digests that an activity made of the whole content, where an event shows only its beginning."""
+SHOWN_COMMAND = 400
+"""Characters of a command that its event has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,9 @@ def entry_of(event: Event) -> Entry | None:
     facts |= {name: data[name] for name in told.facts if data.get(name) not in (None, "")}
     content = {name: str(data[name]) for name in told.content if data.get(name) not in (None, "")}
     digests = {name.removesuffix("_digest"): str(data[name]) for name in DIGESTED if data.get(name)}
+    if event.kind == "command" and "command" not in digests and (command := str(data.get("command") or "")):
+        # Its host was lost with it, and may have run it: nobody else tells what it was.
+        content["command" if len(command) < SHOWN_COMMAND else "command_head"] = command
     return Entry(event, told.kind, facts, content, digests)
 
 

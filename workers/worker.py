@@ -105,7 +105,6 @@ async def running(  # noqa: PLR0915  # a line for each thing it wires
         await wiring.take_store(settings, store)
         audit_store = wiring.audit_store(settings)
         stack.push_async_callback(audit_store.close)
-        await audit_store.head("probe")
         digests = wiring.digests(settings)
         folder = wiring.host_folder(settings)
         hosts_sandboxes = settings.serves == "all"

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from hibernaut._audit_chain import within
+
 MAX_BYTES = 1_048_576
 """After which the next file is begun."""
 MAX_NOTE = 65_536
@@ -39,7 +41,8 @@ class AuditSpool:
 
     def note(self, kind: str, /, **facts: JsonValue) -> None:
         """See `HostAudit.note`."""
-        body = {"at": datetime.now(UTC).isoformat(), "kind": kind, "facts": facts}
+        # Cut as the line will be: what has too much to tell is told all the same.
+        body = {"at": datetime.now(UTC).isoformat(), "kind": kind, "facts": within(facts)}
         line = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
         if len(line) > MAX_NOTE:
             raise OSError(f"a note of {len(line)} bytes is longer than {MAX_NOTE}")

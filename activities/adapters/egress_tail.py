@@ -5,6 +5,8 @@ given up its rights and may be anyone's: what it writes is read as hostile input
 """
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -46,6 +48,10 @@ class EgressTail:
             if self._name(path) != name:
                 # Rotated away under this look: the next one sees it where it is now.
                 return found, place, lost
+            if new:
+                with suppress(FileNotFoundError):
+                    # Rotated away just now: what follows it is looked at the next time.
+                    _settle(path)
             found += new
             place = EgressPlace(file=name, offset=offset)
             if len(found) >= limit:
@@ -66,3 +72,12 @@ class EgressTail:
         except OSError:
             return ""
         return hashlib.sha256(first[0]).hexdigest() if first else ""
+
+
+def _settle(path: Path) -> None:
+    """Make durable what was read: after the machine went down, nothing else may be where a place points past."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -146,9 +146,20 @@ def _make_bucket(client: Minio, bucket: str, say: Callable[[str], None], *, lock
 
 def _make_audit_bucket(client: Minio, bucket: str, say: Callable[[str], None]) -> None:
     _make_bucket(client, bucket, say, lock=True)
-    if client.get_bucket_versioning(bucket).status != ENABLED:
+    if client.get_bucket_versioning(bucket).status != ENABLED or not _locks(client, bucket):
         msg = f"The bucket {bucket!r} is there without object lock, which only a new one gets: name another one."
         raise BucketSetupError(msg)
+
+
+def _locks(client: Minio, bucket: str) -> bool:
+    """Whether a bucket has object lock: versions alone are to be had without."""
+    try:
+        client.get_object_lock_config(bucket)
+    except S3Error as error:
+        if error.code != "ObjectLockConfigurationNotFoundError":
+            raise
+        return False
+    return True
 
 
 def _make_user(admin: MinioAdmin, wanted: Wanted, worker: Account, say: Callable[[str], None]) -> None:

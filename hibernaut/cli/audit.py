@@ -1,14 +1,17 @@
 """`hibernaut audit show|verify|export`: what agents and hosts did, and whether the record of it is whole."""
 
 import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.text import Text
 
-from hibernaut._audit_chain import canonical
+from hibernaut._audit_chain import SEQ_DIGITS, canonical
 from hibernaut.cli.columns import aligned
 from hibernaut.cli.console import FAILED, Format, clean, plain, session
 from hibernaut.cli.options import Output, connected
@@ -47,13 +50,16 @@ def show(
     begin, after = _since(since)
     wanted = tuple(kind or ())
 
-    async def work(client: AgentClient) -> list[AuditLine]:
-        found = client.audit.lines(agent, host=host)
-        return [one async for one in found if one.seq >= begin and one.at >= after and _of_kind(one, wanted)]
+    most = (number or NEWEST) if since is None or number is not None else None
+
+    async def work(client: AgentClient) -> deque[AuditLine]:
+        found = deque[AuditLine](maxlen=most)
+        async for one in client.audit.lines(agent, host=host):
+            if one.seq >= begin and one.at >= after and _of_kind(one, wanted):
+                found.append(one)
+        return found
 
     lines = connected(work)
-    if since is None or number is not None:
-        lines = lines[-(number or NEWEST) :]
     if session.json:
         for line in lines:
             session.line(line)
@@ -80,18 +86,20 @@ def verify(
         raise InvalidRequest("Say which audit log to verify: an agent's, --host ID, or --all.")
 
     async def work(client: AgentClient) -> list[AuditReport]:
-        if every:
-            return [report async for report in client.audit.verify_all()]
-        return [await client.audit.verify(agent, host=host)]
+        reports: list[AuditReport] = []
+        found = client.audit.verify_all() if every else _one(client, agent, host)
+        async for report in found:
+            reports.append(report)
+            if not session.json:
+                # At once: there may be many, and one that cannot be asked must not hide what was found of the others.
+                _tell(report)
+        return reports
 
     reports = connected(work)
     sound = all(report.sound for report in reports)
     if session.json:
         chains = [{"sound": report.sound, **plain(report)} for report in reports]
         session.data({"sound": sound, "chains": chains} if every else chains[0])
-    else:
-        for report in reports:
-            _tell(report)
     if not sound:
         raise typer.Exit(FAILED)
 
@@ -107,21 +115,47 @@ def export(
 ) -> None:
     """Write an audit log, a line of JSON for each of its lines, as it is in the store."""
 
-    async def work(client: AgentClient) -> list[str]:
-        return [text async for _, text in client.audit.texts(agent, host=host)]
+    async def copy(client: AgentClient, file: TextIO) -> int:
+        count = 0
+        async for _, text in client.audit.texts(agent, host=host):
+            file.write(f"{text}\n")
+            count += 1
+        return count
 
-    text = "".join(f"{line}\n" for line in connected(work))
-    if output is None:
-        sys.stdout.write(text)
-        return
+    async def work(client: AgentClient) -> int:
+        if output is None:
+            return await copy(client, sys.stdout)
+        with _new_file(output) as file:
+            return await copy(client, file)
+
+    count = connected(work)
+    if output is not None:
+        session.note(f"{count} lines written to {output}")
+
+
+@contextmanager
+def _new_file(path: Path) -> Generator[TextIO]:
+    """A file that is there when the block has ended, and not at all when it failed.
+
+    Raises:
+        InvalidRequest: there is one already.
+        FileMissing: it cannot be written.
+    """
     try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            try:
+                yield file
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
     except FileExistsError:
-        raise InvalidRequest(f"{output} exists already.", hint="Name a new file.") from None
+        raise InvalidRequest(f"{path} exists already.", hint="Name a new file.") from None
     except OSError as error:
-        raise FileMissing(f"{output} cannot be written: {error.strerror}.") from error
-    session.note(f"{len(text.splitlines())} lines written to {output}")
+        raise FileMissing(f"{path} cannot be written: {error.strerror}.") from error
+
+
+async def _one(client: AgentClient, agent: str | None, host: str | None) -> AsyncGenerator[AuditReport]:
+    yield await client.audit.verify(agent, host=host)
 
 
 def _since(text: str | None) -> tuple[int, datetime]:
@@ -129,7 +163,7 @@ def _since(text: str | None) -> tuple[int, datetime]:
     begin = datetime.min.replace(tzinfo=UTC)
     if text is None:
         return 0, begin
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) <= SEQ_DIGITS:
         return int(text), begin
     try:
         at = datetime.fromisoformat(text)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED
 from minio.crypto import decrypt, encrypt
+from minio.versioningconfig import VersioningConfig
 from urllib3 import HTTPResponse
 
 from activities.adapters.stores import open_store
@@ -60,6 +63,17 @@ async def test_the_audit_log_has_a_bucket_whose_versions_stay(s3_server: S3Serve
     await store.close()
     with pytest.raises(BucketSetupError, match="without object lock"):
         set_up(Wanted(s3_server.endpoint, bucket, audit_bucket=bucket), admin, said.append)
+
+
+def test_a_bucket_with_versions_alone_is_not_taken_for_one_with_object_lock(s3_server: S3Server) -> None:
+    bucket = f"setup-{secrets.token_hex(4)}"
+    admin = Account(s3_server.access_key, s3_server.secret_key)
+    parts = urlsplit(s3_server.endpoint)
+    client = Minio(parts.netloc, admin.access_key, admin.secret_key, secure=parts.scheme == "https")
+    client.make_bucket(f"{bucket}-audit")
+    client.set_bucket_versioning(f"{bucket}-audit", VersioningConfig(ENABLED))
+    with pytest.raises(BucketSetupError, match="without object lock"):
+        set_up(Wanted(s3_server.endpoint, bucket, audit_bucket=f"{bucket}-audit"), admin, _ignore)
 
 
 def test_a_worker_may_only_add_to_the_audit_log() -> None:

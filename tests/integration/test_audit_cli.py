@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hibernaut import AgentSpec
-from hibernaut._audit_chain import Note, part_name, write
+from hibernaut._audit_chain import Note, agent_chain, part_name, write
 from hibernaut.agent import AgentHandle
 from hibernaut.contracts import StoreKeys
 from hibernaut.models.audit import AuditHead
@@ -133,10 +133,27 @@ async def test_each_damage_is_named_and_ends_with_1(cli: Shell) -> None:
     assert one["problem"]["trouble"] == "truncated", "no object of it is left, and its workflow knows that there were"
 
 
+async def test_a_live_agents_chain_is_not_forged_by_telling_another_name_in_it(cli: Shell) -> None:
+    agent, uid = await lived(cli)
+    await cli.world.store.delete(await objects(cli, uid))
+    notes = [
+        Note(datetime.now(UTC), "agent.started", {"agent_id": "nobody"}, {}),
+        Note(datetime.now(UTC), "agent.closed", {}, {}),
+    ]
+    text, head = write(agent_chain(uid), AuditHead(), notes)
+    await cli.world.store.put(StoreKeys.agent_audit(uid) + part_name(1, head), text.encode())
+    body = json.loads((await cli("audit", "verify", uid, "-o", "json")).out)
+    assert (body["anchored"], body["problem"]["trouble"]) == (True, "truncated")
+    await agent.close()
+
+
 async def test_what_there_is_not_is_said(cli: Shell) -> None:
     unknown = await cli("audit", "verify", "0" * 32)
     assert (unknown.code, "no audit log" in unknown.err) == (3, True)
     missing = await cli("audit", "show", "nobody")
     assert (missing.code, "goes by its uid" in missing.err) == (3, True)
+    for since in ("9" * 5_000, "yesterday"):
+        wrong = await cli("audit", "show", "nobody", "--since", since)
+        assert (wrong.code, "neither a number nor a time" in wrong.err) == (2, True)
     neither = await cli("audit", "verify")
     assert (neither.code, "--host ID" in neither.err) == (2, True)

@@ -11,7 +11,7 @@ from activities.adapters.local_store import LocalStore
 from activities.audit import AgentAudit
 from activities.audit_digests import Digests
 from hibernaut._audit_chain import agent_chain, read
-from hibernaut._audit_entries import AUDITED
+from hibernaut._audit_entries import AUDITED, SHOWN_COMMAND
 from hibernaut._audit_verify import Part, verify
 from hibernaut.contracts import StoreKeys
 from hibernaut.errors import InvalidSettings
@@ -25,6 +25,7 @@ from workers.devstack.settings import (
     worker_environment,
 )
 from workers.settings import Settings
+from workflows.inbox import EVENT_TEXT
 
 UID = "a" * 32
 KEY = b"k" * 32
@@ -78,6 +79,19 @@ async def test_words_are_digested_and_names_are_told(store: LocalStore) -> None:
     assert SECRET not in "".join(line.model_dump_json() for line in lines)
 
 
+async def test_a_command_that_was_lost_with_its_host_is_digested_as_its_event_shows_it(store: LocalStore) -> None:
+    assert SHOWN_COMMAND == EVENT_TEXT
+    long = "x" * EVENT_TEXT
+    events = (event(1, kind="unknown", command=SECRET), event(2, kind="unknown", command=long), event(3))
+    head = await AgentAudit(store, Digests(KEY)).append("w", UID, events, AuditHead())
+    _, lines = await found(store, head)
+    assert [line.digests for line in lines] == [
+        {"command": Digests(KEY).of(SECRET.encode())},
+        {"command_head": Digests(KEY).of(long.encode())},
+        {},
+    ]
+
+
 async def test_a_retry_changes_nothing(store: LocalStore) -> None:
     events = (event(1), event(2))
     heads = {(await AgentAudit(store, Digests(KEY)).append("w", UID, events, AuditHead())).hash for _ in range(3)}
@@ -93,6 +107,16 @@ async def test_a_retry_under_another_key_keeps_what_was_written(store: LocalStor
     assert first == second
     report, _ = await found(store, second)
     assert (report.sound, report.parts) == (True, 1)
+
+
+async def test_a_part_with_other_digests_under_the_same_key_is_not_taken_for_an_earlier_try(store: LocalStore) -> None:
+    audit = AgentAudit(store, Digests(KEY))
+    forged = await audit.append("w", UID, (event(1, EventKind.PAUSED, reason="harmless"),), AuditHead())
+    head = await audit.append("w", UID, (event(1, EventKind.PAUSED, reason=SECRET),), AuditHead())
+    assert head.hash != forged.hash
+    report, _ = await found(store, head)
+    assert report.problem is not None
+    assert report.problem.trouble == "foreign"
 
 
 async def test_a_foreign_part_in_the_way_stops_no_agent_and_is_found(store: LocalStore) -> None:

@@ -1,13 +1,15 @@
 """The chain of an audit log: what is written is sound, and any single change of what is kept is found."""
 
+import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, strategies as st
 
-from hibernaut._audit_chain import Note, agent_chain, canonical, part_name, read, write
-from hibernaut._audit_verify import Part, verify
+from hibernaut._audit_chain import BadLine, Note, agent_chain, canonical, part_name, read, write
+from hibernaut._audit_verify import Part, Walk, verify
 from hibernaut.models.audit import AuditHead, AuditTrouble
 
 CHAIN = agent_chain("a" * 32)
@@ -83,6 +85,42 @@ def test_a_missing_end_of_an_agent_that_is_gone_is_found_by_its_last_line() -> N
     assert trouble([], None, over=True) == (AuditTrouble.TRUNCATED, 1)
 
 
+def test_what_came_in_while_an_agent_closed_does_not_make_its_chain_look_cut() -> None:
+    parts, head = chain(2, 2, closed=True)
+    text, last = write(CHAIN, head, [Note(BEGAN, "message.rejected", {}, {})])
+    parts.append(Part(part_name(5, last), text))
+    assert trouble(parts, None, over=True) is None
+    assert walked(parts).report(None, over=True).sound
+
+
+def walked(parts: list[Part]) -> Walk:
+    walk = Walk(CHAIN)
+    assert all(walk.take(part) for part in parts)
+    return walk
+
+
+def test_a_walk_says_of_a_sound_chain_what_the_verification_of_all_its_lines_says() -> None:
+    parts, head = chain(3, 1, 4)
+    walk = walked(parts)
+    middle = AuditHead(seq=3, hash=read(parts[0].text.splitlines()[2]).hash)
+    for anchor in (None, head, middle, AuditHead(), AuditHead(seq=9, hash="f" * 64), AuditHead(seq=8, hash="f" * 64)):
+        for over in (False, True):
+            assert walk.report(anchor, over=over) == verify(CHAIN, parts, anchor, over=over)
+    assert Walk(CHAIN).report(AuditHead()) == verify(CHAIN, [], AuditHead())
+
+
+def test_lines_that_came_while_a_chain_was_read_wait_for_their_anchor_and_those_before_do_not() -> None:
+    parts, head = chain(2, 2)
+    known = AuditHead(seq=2, hash=read(parts[0].text.splitlines()[1]).hash)
+    report = walked(parts).report(known, seen=2)
+    assert (report.sound, report.lines, report.head) == (True, 2, known)
+    added = walked(parts).report(known, seen=4).problem
+    assert added is not None
+    assert added.trouble == AuditTrouble.FOREIGN
+    assert walked(parts).report(AuditHead(seq=2, hash="f" * 64), seen=2).problem is not None
+    assert walked(parts).report(head, seen=2).lines == 4
+
+
 def test_an_edited_line_is_found() -> None:
     parts, head = chain(2, 2)
     edited = replace(parts[0], text=parts[0].text.replace('"exit_code":2', '"exit_code":0'))
@@ -146,6 +184,16 @@ def test_something_that_is_no_part_is_found() -> None:
         assert trouble([*parts, Part("note.txt", text)], head) == (AuditTrouble.EDITED, 3), text[:20]
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00.000000+23:59", "2026-01-31T12:00:00.000000+00:00", "1", None])
+def test_a_time_that_is_not_written_our_way_is_no_line(at: str | None) -> None:
+    text, _ = write(CHAIN, AuditHead(), [Note(BEGAN, "exec", {}, {})])
+    body = json.loads(text) | {"at": at}
+    del body["hash"]
+    whole = canonical(body | {"hash": hashlib.sha256(canonical(body).encode()).hexdigest()})
+    with pytest.raises(BadLine):
+        read(whole)
+
+
 def test_a_gap_that_an_older_build_left_is_told_and_no_problem() -> None:
     text, head = write(CHAIN, AuditHead(), [Note(BEGAN, "chain.gap", {"from_event": 1, "to_event": 7}, {})])
     report = verify(CHAIN, [Part(part_name(1, head), text)], head)
@@ -161,6 +209,14 @@ def stored(objects: list[tuple[str, bytes]]) -> list[Part]:
     return [Part(name, data.decode("utf-8", "replace")) for name, data in objects]
 
 
+def found(parts: list[Part]) -> None:
+    """Both ways to read a chain find the damage."""
+    assert trouble(parts, HEAD) is not None
+    walk = Walk(CHAIN)
+    sound = all(walk.take(part) for part in sorted(parts, key=lambda part: part.name))
+    assert not sound or walk.report(HEAD).problem is not None
+
+
 @given(st.integers(0, len(PARTS) - 1), st.data())
 def test_any_single_change_of_a_byte_is_found(index: int, data: st.DataObject) -> None:
     objects = list(WHOLE)
@@ -170,7 +226,7 @@ def test_any_single_change_of_a_byte_is_found(index: int, data: st.DataObject) -
     byte = bytes([data.draw(st.integers(0, 255).filter(lambda value: value != content[place]))])
     rest = place if how == "insert" else place + 1
     objects[index] = (name, content[:place] + (b"" if how == "remove" else byte) + content[rest:])
-    assert trouble(stored(objects), HEAD) is not None
+    found(stored(objects))
 
 
 @given(st.data())
@@ -187,7 +243,7 @@ def test_any_single_change_of_lines_is_found(data: st.DataObject) -> None:
         case _:
             lines[part][place], lines[other][there] = lines[other][there], lines[part][place]
     changed = [(name, b"".join(held)) for (name, _), held in zip(WHOLE, lines, strict=True) if held]
-    assert trouble(stored(changed), HEAD) is not None
+    found(stored(changed))
 
 
 @given(st.data())
@@ -205,4 +261,4 @@ def test_any_single_change_of_parts_is_found(data: st.DataObject) -> None:
     else:
         to = data.draw(st.integers(0, len(objects) - 1).filter(lambda value: value != at))
         objects[at], objects[to] = (objects[at][0], objects[to][1]), (objects[to][0], objects[at][1])
-    assert trouble(stored(objects), HEAD) is not None
+    found(stored(objects))

@@ -5,78 +5,21 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from pydantic import JsonValue
 
 from activities.adapters import audit_spool
 from activities.adapters.audit_spool import AuditSpool
 from activities.adapters.egress_tail import EgressTail
-from activities.adapters.local_store import LocalStore
 from activities.egress.journal import EgressLog
 from activities.errors import StoreUnavailable
 from activities.host_chain import BATCH, HostChain
-from activities.ports.egress import EgressEvent, Tenant
-from hibernaut._audit_chain import host_chain, read
-from hibernaut._audit_verify import Part, verify
-from hibernaut.contracts import StoreKeys
-from hibernaut.models.audit import AuditHead, AuditLine
-
-HOST = "host-1"
-
-
-class Faulty(LocalStore):
-    """Answers as told: `lost` writes and then says that it did not."""
-
-    fault: str | None = None
-
-    async def put(self, key: str, data: bytes, *, if_none_match: bool = False) -> None:
-        fault, self.fault = self.fault, None
-        if fault == "down":
-            raise StoreUnavailable("the store is down")
-        await super().put(key, data, if_none_match=if_none_match)
-        if fault == "lost":
-            raise StoreUnavailable("the answer was lost")
-
-
-class World:
-    """One host's folder and a store."""
-
-    def __init__(self, folder: Path) -> None:
-        for name in ("store", "log"):
-            (folder / name).mkdir(parents=True)
-        self.home = folder / "audit"
-        self.log = folder / "log"
-        self.spool = AuditSpool(self.home)
-        self.store = Faulty(folder / "store")
-        self.begin()
-
-    def begin(self) -> None:
-        """As a worker that starts where another has ended."""
-        if hasattr(self, "chain"):
-            self.chain.leave()
-        self.chain = HostChain(HOST, self.store, AuditSpool(self.home), EgressTail(self.log))
-
-    async def ship(self, anchor: AuditHead | None = None) -> AuditHead:
-        assert self.chain.take()
-        await self.chain.open(anchor or AuditHead())
-        while await self.chain.ship() is not None:
-            pass
-        return self.chain.head
-
-    async def parts(self) -> list[Part]:
-        prefix = StoreKeys.host_audit(HOST)
-        keys = [info.key async for info in self.store.list(prefix)]
-        return [Part(key.removeprefix(prefix), (await self.store.get(key)).decode()) for key in keys]
-
-    async def lines(self) -> list[AuditLine]:
-        """All lines, once they are found to be sound."""
-        parts = await self.parts()
-        report = verify(host_chain(HOST), parts, self.chain.head)
-        assert report.sound, report.problem
-        return [read(text) for part in parts for text in part.text.splitlines()]
+from hibernaut._audit_chain import host_chain
+from hibernaut._audit_verify import verify
+from tests.support.audited_host import HOST, World, event
 
 
 @pytest.fixture
@@ -84,20 +27,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     one = World(tmp_path)
     yield one
     await one.store.close()
-
-
-def event(number: int, host: str = "example.org") -> EgressEvent:
-    return EgressEvent(
-        at=datetime(2026, 1, 31, tzinfo=UTC),
-        tenant=Tenant("weekly", "a" * 32, 1, "b" * 64),
-        kind="decided",
-        connection=number,
-        method="CONNECT",
-        host=host,
-        port=443,
-        allowed=False,
-        reason="not allowed",
-    )
 
 
 async def test_facts_and_decisions_become_lines(world: World) -> None:
@@ -186,8 +115,9 @@ async def test_facts_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file where the folder is to be")
     with pytest.raises(OSError, match="audit"):
         AuditSpool(tmp_path / "audit").note("fact")
+    many: list[JsonValue] = ["\u00e4" * 512] * 100
     with pytest.raises(OSError, match="longer"):
-        AuditSpool(tmp_path / "other").note("fact", text="x" * 100_000)
+        AuditSpool(tmp_path / "spool").note("fact", texts=many)
 
 
 async def test_many_writers_at_once_lose_nothing(world: World) -> None:
@@ -219,6 +149,55 @@ async def test_a_host_that_lost_its_disk_goes_on_where_the_store_ends(world: Wor
     world.spool.note("after")
     await world.ship(head)
     assert [line.kind for line in await world.lines()] == ["before", "chain.resumed", "after"]
+
+
+async def test_a_host_whose_disk_is_an_older_one_goes_on_where_the_chain_ends(world: World, tmp_path: Path) -> None:
+    world.spool.note("before")
+    await world.ship()
+    shutil.copytree(world.home, tmp_path / "backup")
+    world.spool.note("after the backup")
+    head = await world.ship()
+    world.chain.leave()
+    shutil.rmtree(world.home)
+    (tmp_path / "backup").rename(world.home)
+    world.begin()
+    world.spool.note("restored")
+    await world.ship(head)
+    lines = await world.lines()
+    assert [line.kind for line in lines] == ["before", "after the backup", "chain.resumed", "restored"]
+    assert lines[2].facts == {"reason": "the host's own record is older than its chain", "anchored": 2, "found": 2}
+
+
+async def test_a_resumed_chain_says_so_though_the_first_try_to_write_it_failed(world: World) -> None:
+    world.spool.note("before")
+    head = await world.ship()
+    shutil.rmtree(world.home)
+    world.begin()
+    world.spool.note("after")
+    for _ in range(2):
+        world.store.fault = "down"
+        with pytest.raises(StoreUnavailable):
+            await world.ship(head)
+    await world.ship(head)
+    assert [line.kind for line in await world.lines()] == ["before", "chain.resumed", "after"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "now", None, [1]])
+async def test_no_time_that_a_proxy_tells_keeps_the_chain_from_going_on(world: World, at: object) -> None:
+    line = json.dumps({"at": at, "kind": "decided", "host": "\ud800\0\n", "port": 10**4000, "share": float("nan")})
+    (world.log / "egress.jsonl").write_text(line + "\n", encoding="ascii")
+    await world.ship()
+    world.spool.note("after")
+    await world.ship()
+    assert [line.kind for line in await world.lines()] == ["egress.decided", "after"]
+
+
+async def test_a_fact_with_too_much_to_tell_is_cut_and_told(world: World) -> None:
+    world.spool.note("sandbox.destroyed", remnants=[f"files: /tmp/{number:0500d}" for number in range(1_000)])
+    await world.ship()
+    (line,) = await world.lines()
+    assert isinstance(line.facts["remnants"], list)
+    assert len(line.facts["remnants"]) == 100
 
 
 async def test_a_chain_whose_end_was_cut_is_not_begun_anew(world: World) -> None:

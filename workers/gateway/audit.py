@@ -30,17 +30,23 @@ class Audit:
         return JSONResponse(found)
 
     async def parts(self, request: Request) -> Response:
-        """GET: every object of one chain with its text, in the order of the names; bytes that are no text are shown."""
+        """GET: every object of one chain with its text, in the order of the names; bytes that are no text are shown.
+
+        With `after`, the name of one, only those that come after it.
+        """
         prefix = _PREFIXES.get(str(request.path_params["kind"]))
         if prefix is None:
             raise InvalidRequest("An audit chain is of agents or of hosts.")
-        return await streamed(self._parts(prefix(requests.item_id(request, "chain_id"))), NDJSON)
+        after = requests.query(request).get("after", "")
+        return await streamed(self._parts(prefix(requests.item_id(request, "chain_id")), after), NDJSON)
 
     async def _below(self, root: str) -> AsyncGenerator[str]:
         async for folder in self.store.list_folders(root):
             yield folder.removeprefix(root).rstrip("/")
 
-    async def _parts(self, prefix: str) -> AsyncGenerator[bytes]:
+    async def _parts(self, prefix: str, after: str) -> AsyncGenerator[bytes]:
         async for info in self.store.list(prefix):
+            if info.key.removeprefix(prefix) <= after:
+                continue
             data = await self.store.get(info.key)
             yield ndjson(AuditPart(name=info.key.removeprefix(prefix), text=data.decode("utf-8", "replace")))
