@@ -87,7 +87,7 @@ def examine(host: str | None, image: str) -> list[Check]:
         return [Check("docker", "failed", told, hint)]
     there, machine = asked.is_success, Machine.this()
     if _elsewhere(url, info):
-        machine = replace(machine, apart=True, free_bytes=lambda _: None, mounted=lambda _: "")
+        machine = replace(machine, apart=True, free_bytes=_not_here, mounted=_no_options)
     return [*judged(version, info, machine), _image(image, there=there)]
 
 
@@ -268,6 +268,14 @@ def _mounted(folder: str) -> str:
         if place.is_relative_to(point) and len(point.parts) >= best:
             best, options = len(point.parts), file_system.split(" ")[-1]
     return options
+
+
+def _not_here(_: str) -> None:
+    return None
+
+
+def _no_options(_: str) -> str:
+    return ""
 
 
 def _free(folder: str) -> int | None:

@@ -132,8 +132,11 @@ def test_what_lies_here_is_not_taken_for_that_of_a_daemon_elsewhere(
     """Both machines have a /var/lib/docker, and this one says nothing of the other's."""
     answers = {"/version": VERSION, "/info": {**INFO, "Name": name, "DockerRootDir": "/"}}
     transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=answers.get(request.url.path, {})))
-    client = httpx2.Client(transport=transport, base_url="http://far.example:2375")
-    monkeypatch.setattr(_doctor, "_client", lambda _: client)
+
+    def client(url: str) -> httpx2.Client:
+        return httpx2.Client(transport=transport, base_url=url.replace("tcp", "http"))
+
+    monkeypatch.setattr(_doctor, "_client", client)
     monkeypatch.setattr(os, "geteuid", int)
     found = {check.name: check for check in _doctor.examine("tcp://far.example:2375", "some/image")}
     assert ("free disk" not in found) == apart
