@@ -147,6 +147,18 @@ async def test_a_proxy_that_was_killed_is_replaced_and_given_all_rules_again(hos
         assert (await guest.status(url), await guest.status("http://example.com/")) == ("200", "403")
 
 
+async def test_a_look_at_what_is_open_closes_nothing_that_was_opened_meanwhile(
+    host: EgressHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await Guest(host, "first.test").wake(), Guest(host, "second.test")
+    noted = [first.sandbox_id]
+    await second.wake()
+    # What was read just before that.
+    monkeypatch.setattr("activities.adapters.egress_notes.Notes.every", lambda _: noted)
+    await asyncio.to_thread(host.desk.reconcile)
+    assert host.doors == {first.sandbox_id, second.sandbox_id}
+
+
 async def test_an_agent_that_takes_the_port_takes_it_from_nobody_else(host: EgressHost, far: FarHosts) -> None:
     first, second = [await Guest(host, f"{ADDRESS}:{far.http_port}").wake() for _ in range(2)]
     url = f"http://{ADDRESS}:{far.http_port}/"
