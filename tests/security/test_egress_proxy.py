@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from activities.adapters import egress_wire as wire
+from activities.adapters.egress_notes import Notes
 from activities.egress.journal import EgressLog
 from activities.errors import SandboxLost, SandboxRefused
 from hibernaut.models import SandboxSpec
@@ -153,8 +154,12 @@ async def test_a_look_at_what_is_open_closes_nothing_that_was_opened_meanwhile(
     first, second = await Guest(host, "first.test").wake(), Guest(host, "second.test")
     noted = [first.sandbox_id]
     await second.wake()
-    # What was read just before that.
-    monkeypatch.setattr("activities.adapters.egress_notes.Notes.every", lambda _: noted)
+
+    def every(_: Notes) -> list[str]:
+        """What was read just before that."""
+        return noted
+
+    monkeypatch.setattr(Notes, "every", every)
     await asyncio.to_thread(host.desk.reconcile)
     assert host.doors == {first.sandbox_id, second.sandbox_id}
 
