@@ -137,7 +137,7 @@ ATTACKS: Final = (
               attempt(socket.socket, 16, 3, 21))
         """,
         "EPERM( EPERM){15}",
-        gvisor=r"((EPERM|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT|ESOCKTNOSUPPORT) ?)+",
+        gvisor=r"((EPERM|EINVAL|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT|ESOCKTNOSUPPORT) ?)+",
     ),
     Attack(
         "io-uring",
