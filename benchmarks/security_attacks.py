@@ -48,12 +48,15 @@ RUNC: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "test_what_fills_the_disk_in_the_background_is_ended_and_told_with_the_next_command": (
                 "disk filler in the background"
             ),
+            "test_a_disk_filler_is_ended_and_told_and_may_clean_up[mounted-by-docker]": "disk filler in /etc/hosts",
+            "test_the_volumes_of_an_image_are_held_to_the_limit_too": "disk filler, a volume of the image",
             "test_who_uses_up_the_hosts_reserve_is_ended_and_nobody_else": "the host's disk used up",
         },
         "test_reach": {
             "test_no_service_of_the_host_is_reached_without_a_network": "reach host ports and other networks",
             "test_no_name_is_resolved_without_a_network": "resolve names",
             "test_another_agents_files_and_journal_are_not_to_be_found": "read another agent's files and journal",
+            "test_snapshots_that_lie_on_the_host_are_not_to_be_found": "read or write snapshots on the host",
             "test_no_process_of_the_host_can_be_named": "signal processes of the host",
             "test_a_disk_of_the_host_is_not_read": "read the host's disk",
             "test_a_container_has_no_mount_of_the_hosts": "use a mount of the host's",
@@ -68,16 +71,27 @@ RUNC: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "test_a_host_that_a_resolver_would_read_as_an_address_is_no_host": "addresses written as names",
             "test_without_the_proxy_there_is_no_way_out": "go around the proxy",
             "test_a_plain_request_for_two_hosts_at_once_is_blocked": "request for two hosts at once",
+            "test_the_limit_of_bytes_ends_what_runs_and_what_would_begin": "send more bytes than may pass",
             "test_a_sandbox_has_so_many_connections_and_no_more": "connections used up",
             "test_more_connections_than_the_log_can_remember_are_slowed_down": "egress log flood",
             "test_nonsense_is_answered_and_does_no_harm": "nonsense to the proxy",
         },
         "test_egress_proxy": {
             "test_two_agents_on_one_host_have_rules_of_their_own": "use another agent's rules",
+            "test_no_rule_leads_to_a_service_of_this_host": "reach host ports and the metadata address by a rule",
             "test_an_agent_that_takes_the_port_takes_it_from_nobody_else": "take the proxy's port",
         },
         "test_egress_changes": {
             "test_a_host_is_reached_once_it_is_allowed_and_cut_off_once_it_is_denied": "keep a connection after a deny",
+        },
+        "test_secrets": {
+            "test_a_value_is_nowhere_but_with_the_worker_and_in_the_proxys_memory": "find the value of a secret",
+            "test_toward_a_host_that_it_is_not_for_a_placeholder_passes_as_it_is": "have a secret sent to another host",
+            "test_no_value_is_sent_to_a_host_that_cannot_be_verified": "pretend to be the host of a secret",
+            "test_an_answer_that_carries_the_value_back_has_it_taken_out": "have a secret said back",
+            "test_a_host_that_speaks_no_http_is_not_repeated": "have a secret said back without HTTP",
+            "test_what_cannot_be_looked_at_is_refused_and_says_why": "hide a secret in what cannot be looked at",
+            "test_output_that_has_a_value_is_redacted_before_anybody_gets_it": "print the value of a secret",
         },
     }
 )

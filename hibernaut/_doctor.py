@@ -5,10 +5,10 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import httpx2
@@ -51,6 +51,8 @@ class Machine:
     """Bytes free below a folder; None when it is not here."""
     mounted: Callable[[str], str] = lambda _: ""
     """The options of the mount that a folder is on; empty when they are not known."""
+    apart: bool = False
+    """Whether the daemon is another machine's: what lies here under the same names is not its own."""
 
     @classmethod
     def this(cls) -> "Machine":
@@ -73,7 +75,8 @@ def examine(host: str | None, image: str) -> list[Check]:
         image: That sandboxes are made of unless a spec says otherwise.
     """
     try:
-        with _client(host) as client:
+        url = host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        with _client(url) as client:
             version, info = _get(client, "/version"), _get(client, "/info")
             asked = client.get(f"/images/{quote(image, safe='/:@')}/json")
     except (httpx2.HTTPError, httpx2.InvalidURL, HibernautError, ValueError, OSError) as error:
@@ -82,8 +85,10 @@ def examine(host: str | None, image: str) -> list[Check]:
             "start it (`systemctl start docker`, or `make setup` in a checkout), or set DOCKER_HOST to the one to use"
         )
         return [Check("docker", "failed", told, hint)]
-    there = asked.is_success
-    return [*judged(version, info, Machine.this()), _image(image, there=there)]
+    there, machine = asked.is_success, Machine.this()
+    if _elsewhere(url, info):
+        machine = replace(machine, apart=True, free_bytes=_not_here, mounted=_no_options)
+    return [*judged(version, info, machine), _image(image, there=there)]
 
 
 def judged(version: dict[str, Any], info: dict[str, Any], machine: Machine) -> list[Check]:
@@ -189,6 +194,8 @@ def _beside(info: dict[str, Any], machine: Machine) -> Check:
 
 def _allowlist(info: dict[str, Any], machine: Machine) -> Check:
     name = "network allowlist"
+    if machine.apart:
+        return Check(name, "missing", "the daemon is another machine's", "run the worker as root on that machine")
     if not machine.root:
         return Check(name, "missing", "not root", "run the worker as root, as a proxy listens in each container")
     runtimes: dict[str, dict[str, Any]] = info.get("Runtimes") or {}
@@ -218,8 +225,14 @@ def _image(name: str, *, there: bool) -> Check:
     return Check("sandbox image", "missing", f"{name} is not on this host", hint)
 
 
-def _client(host: str | None) -> httpx2.Client:
-    url = host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+def _elsewhere(url: str, info: dict[str, Any]) -> bool:
+    """Whether the daemon of this URL is another machine's."""
+    scheme, _, rest = url.partition("://")
+    near = rest.startswith(("localhost", "127.", "[::1]")) or info.get("Name") == os.uname().nodename
+    return scheme != "unix" and not near
+
+
+def _client(url: str) -> httpx2.Client:
     scheme, _, rest = url.partition("://")
     if scheme == "unix":
         # The library leaves its socket open when nobody listens (httpcore2).
@@ -235,8 +248,10 @@ def _client(host: str | None) -> httpx2.Client:
 def _get(client: httpx2.Client, path: str) -> dict[str, Any]:
     answer = client.get(path)
     answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
+    found: dict[str, Any] | object = answer.json()
+    if not isinstance(found, dict):
+        raise ValueError(f"what answers to {path} is no Docker daemon")  # noqa: TRY004  # an answer, not a mistake of ours
+    return cast("dict[str, Any]", found)
 
 
 def _mounted(folder: str) -> str:
@@ -253,6 +268,14 @@ def _mounted(folder: str) -> str:
         if place.is_relative_to(point) and len(point.parts) >= best:
             best, options = len(point.parts), file_system.split(" ")[-1]
     return options
+
+
+def _not_here(_: str) -> None:
+    return None
+
+
+def _no_options(_: str) -> str:
+    return ""
 
 
 def _free(folder: str) -> int | None:

@@ -29,6 +29,7 @@ DESTROY_PATIENCE = timedelta(minutes=2)
 """And then the removal of its container, whose host may be gone for good."""
 
 _NOT_FOREVER = "a-sandbox-on-its-way-is-not-waited-for-for-ever"
+_REPLAYED_UNDER_RULES = "a-replay-waits-for-the-newest-network-rules"
 
 
 class Lease:
@@ -99,8 +100,7 @@ class Lease:
         """Hold a sandbox; pauses with the reason while that fails. False when the turn is to end instead."""
         while self._record.lease is None:
             self.begin()
-            task = self._acquiring.task
-            if task is None:
+            if (task := self._acquiring.task) is None:
                 continue
             await workflow.wait_condition(lambda task=task: task.done() or self._record.stopping)
             if not task.done():
@@ -196,8 +196,7 @@ class Lease:
     async def release(self) -> bool:
         """Snapshot what is there, then destroy the container. False when that was not possible."""
         await self._acquiring.abandon()
-        lease = self._record.lease
-        if lease is None:
+        if (lease := self._record.lease) is None:
             return True
         await self._capture.join()
         while self._capture.lost is None or await self._answers(lease, self._capture.lost):
@@ -273,6 +272,10 @@ class Lease:
         held = await self.hold()
         self._acquiring.placement = self._acquiring.taken = None
         return held
+
+    async def ruled(self) -> bool:
+        """See `Holder`."""
+        return not self.rules.due or not workflow.patched(_REPLAYED_UNDER_RULES) or await self.rules.hold_by_now()
 
     async def _destroy(self, lease: LeaseStatus) -> bool:
         self._record.lease = None

@@ -97,13 +97,9 @@ class Rules:
         """
         context = self._context
         while self.due:
-            self.begin()
-            await workflow.wait_condition(
-                lambda: not self.due or self._failed is not None or context.record.stopping or self._ends
-            )
-            trouble = self._failed
-            if trouble is None:
-                return not self.due
+            held, trouble = await self.hold_by_now(), self._failed
+            if held or trouble is None:
+                return held
             if trouble.finding is not Finding.FAILED:
                 if await recover(trouble) is not Recovered.INTACT:
                     return False
@@ -112,6 +108,14 @@ class Rules:
             if not await context.while_paused():
                 return False
         return True
+
+    async def hold_by_now(self) -> bool:
+        """Wait until the sandbox has them, or that has failed; whether it has them."""
+        self.begin()
+        await workflow.wait_condition(
+            lambda: not self.due or self._failed is not None or self._context.record.stopping or self._ends
+        )
+        return not self.due
 
     async def quiet(self) -> None:
         """End what is under way: the next run goes on with it."""

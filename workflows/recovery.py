@@ -36,6 +36,10 @@ class Holder(Protocol):
         """Hold a sandbox of the next generation; False when the turn is to end instead."""
         ...
 
+    async def ruled(self) -> bool:
+        """Wait until the sandbox has the newest network rules; False when it cannot be given them."""
+        ...
+
 
 class Recovery:
     """One climb at a time."""
@@ -209,6 +213,9 @@ class Recovery:
         again = [command for command in (*loss.gone, *loss.finished, *loss.uncertain) if command.safe]
         lease = record.lease
         if spec.recovery != "replay" or not again or lease is None or loss.fatal:
+            return Finding.DONE
+        if not await self._holder.ruled():
+            # Told as lost: under the rules of before nothing runs.
             return Finding.DONE
         timeout_ms = int(spec.command_timeout.total_seconds() * 1000)
         handle = options.start(

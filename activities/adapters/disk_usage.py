@@ -1,4 +1,4 @@
-"""How much a container has written to this host's disk: its upper directory, its journal, deleted files."""
+"""How much a container has written to this host's disk: its upper directory, its volumes, deleted files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from activities.adapters.cgroups import cgroup_file, lines_of, processes_in
 from activities.adapters.docker_overlay import find_overlay
-from activities.adapters.docker_sandbox import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOUNTED = ("HostsPath", "HostnamePath", "ResolvConfPath")
+"""What the daemon calls the files of this host that it mounts into a container, where root may write them."""
 MAX_DESCRIPTORS = 50_000
 """Open files that one look examines: whoever opens more cannot make it take for ever."""
 CROWD = 0.75
@@ -36,7 +37,7 @@ class Written:
     pid: int
     """Of the container's init process."""
     folders: tuple[Path, ...]
-    """Its upper directory and its volumes."""
+    """Its upper directory first, its volumes, and the files that Docker mounts into it."""
 
     @classmethod
     def find(cls, details: dict[str, Any]) -> Written | None:
@@ -51,11 +52,13 @@ class Written:
         if upper is None or not upper.is_dir():
             return None
         mounts: list[dict[str, Any]] = details.get("Mounts") or []
-        volumes = [Path(str(mount["Source"])) for mount in mounts if mount.get("Destination") == JOURNAL]
+        # The journal's, and those of the image's VOLUMEs.
+        volumes = [Path(str(mount["Source"])) for mount in mounts if mount.get("Type") == "volume"]
+        files = [Path(str(details[name])) for name in MOUNTED if details.get(name)]
         return cls(
             container=str(details["Id"]),
             pid=int(details["State"]["Pid"]),
-            folders=(upper, *(path for path in volumes if path.is_dir())),
+            folders=(upper, *(path for path in (*volumes, *files) if path.exists())),
         )
 
     def size(self) -> int | None:

@@ -201,6 +201,8 @@ class ContainerFactory:
             "user": "0:0",
             "working_dir": spec.workdir,
             "volumes": [JOURNAL],
+            # An image's own check would be run for ever beside the agent's commands, and be none of them.
+            "healthcheck": {"test": ["NONE"]},
             "labels": {
                 **self._home,
                 LABEL_USER: user,

@@ -151,7 +151,10 @@ class EgressDesk:
             else:
                 self._complained.discard(sandbox_id)
         for sandbox_id in served.keys() - set(noted):
-            self._ask(wire.Request(op="close", sandbox_id=sandbox_id))
+            with self._lock:
+                # It may have been noted, and opened, since.
+                if not self._notes.has(sandbox_id):
+                    self._ask(wire.Request(op="close", sandbox_id=sandbox_id))
 
     def _forget_removed(self, sandbox_id: str) -> None:
         try:

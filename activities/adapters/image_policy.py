@@ -18,7 +18,8 @@ class ImagePolicy:
 
     `*` stands for any characters, `?` for one. A name without a tag is meant with `latest`; `docker.io/library/` and
     `docker.io/` are left out, in names and in patterns. An image that is asked for by its id or digest is allowed by
-    a pattern for that.
+    a pattern for that: Docker looks at no tag beside a digest. One without a slash is about names without one, unless
+    it begins with `*`: `python*` is no other registry's.
     """
 
     patterns: tuple[str, ...] = ()
@@ -40,8 +41,16 @@ class ImagePolicy:
 
     def allows(self, image: str) -> bool:
         """Whether a container may be made of an image of this name."""
+        if not self.patterns:
+            return True
         name = _full(image)
-        return not self.patterns or any(fnmatchcase(name, _full(pattern)) for pattern in self.patterns)
+        repository, at, digest = name.partition("@")
+        # Docker takes what the digest says, whatever the tag beside it.
+        bare = f"{_untagged(repository)}{at}{digest}" if at else name
+        return any(
+            _matches(bare, _full(pattern)) or ("@" in pattern and _matches(name, _full(pattern)))
+            for pattern in self.patterns
+        )
 
     def allows_any(self, image_id: str, names: Sequence[str]) -> bool:
         """Whether one may be made of the image of this id, which the host knows under these names.
@@ -55,7 +64,7 @@ class ImagePolicy:
 
     def _allows_some(self, digest: str) -> bool:
         name = _untagged(digest)
-        return any(fnmatchcase(name, _untagged(pattern)) for pattern in self.patterns)
+        return any(_matches(name, _untagged(pattern)) for pattern in self.patterns)
 
     def check(self, image: str) -> None:
         """SandboxRefused when it is not allowed; of a template, the name of its image counts."""
@@ -75,6 +84,12 @@ class ImagePolicy:
 
 
 ANY_IMAGE = ImagePolicy()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if "/" in name and "/" not in pattern and not pattern.startswith("*"):
+        return False
+    return fnmatchcase(name, pattern)
 
 
 def _untagged(name: str) -> str:

@@ -31,7 +31,7 @@ def notes(status: NetworkStatus) -> list[str]:
     if status.added or status.removed:
         lines.append("The rules were changed since the agent was started.")
     if not status.in_force:
-        why = f": {status.failure}" if status.failure else ""
+        why = f": {status.failure}" if status.failure else " (`hibernaut status` says what is met on the way)"
         lines.append(clean(f"The container has not taken them yet{why}. It does before its next command runs."))
     return lines
 

@@ -35,6 +35,9 @@ def as_host(text: str) -> str | None:
 
     A name whose last label is a number is none: resolvers read `127.1` and `0x7f000001` as addresses.
     """
+    if not text.isascii():
+        # Lower case makes a letter of some that are none.
+        return None
     host = text.lower().removesuffix(".")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     address = as_address(bare)

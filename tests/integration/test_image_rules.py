@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -35,9 +36,9 @@ class Host:
             await boxes.destroy(self.uid, 1)
             await boxes.close()
 
-    async def image(self, repository: str, tag: str) -> str:
+    async def image(self, repository: str, tag: str, *more: str) -> str:
         """The id of a new image that differs from the default one."""
-        dockerfile = f"FROM {DEFAULT_IMAGE}\nLABEL org.hibernaut.test={self.uid}-{tag}\n"
+        dockerfile = "\n".join((f"FROM {DEFAULT_IMAGE}", f"LABEL org.hibernaut.test={self.uid}-{tag}", *more, ""))
         name = f"{repository}:{tag}"
         image, _ = await asyncio.to_thread(
             self.daemon.client.images.build, fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True
@@ -63,6 +64,24 @@ async def test_a_template_is_the_image_that_was_built_under_its_name(host: Host)
     assert (await host.acquire(OURS, f"template:{tag}")).image_id == image_id
     base = await asyncio.to_thread(host.daemon.client.images.get, DEFAULT_IMAGE)
     assert (await host.acquire(OURS, "template:base")).image_id == base.id
+
+
+async def test_an_image_runs_nothing_of_its_own(host: Host) -> None:
+    """Neither what it would begin with nor a check of its health: only the agent's commands run."""
+    tag = f"busy-{host.uid[:8]}"
+    await host.image(
+        "hibernaut/sandbox", tag, "HEALTHCHECK --interval=1s CMD touch /checked", 'ENTRYPOINT ["touch", "/begun"]'
+    )
+    boxes = DockerSandboxes(host.daemon, {LABEL_HOST: f"images-{host.uid}"})
+    spec = SandboxSpec(image=f"hibernaut/sandbox:{tag}")
+    try:
+        made = await boxes.acquire(SandboxIdentity("images", host.uid, 1), spec, None)
+        found: dict[str, Any] = await asyncio.to_thread(host.daemon.api.inspect_container, made.sandbox_id)
+        assert (found["Config"]["Entrypoint"], found["Path"]) == (["tail", "-f", "/dev/null"], "tail")
+        assert "Health" not in found["State"]
+    finally:
+        await boxes.destroy(host.uid, 1)
+        await boxes.close()
 
 
 async def test_a_template_that_is_not_built_is_told_with_how_to_build_it(host: Host) -> None:

@@ -129,10 +129,15 @@ ATTACKS: Final = (
         """
         print(call(175, b"x", 1, b""), call(313, 0, b"", 0), call(176, b"x", 0),
               *(attempt(socket.socket, family, socket.SOCK_DGRAM) for family in (21, 29, 30)),
-              attempt(socket.socket, 38, socket.SOCK_SEQPACKET))
+              attempt(socket.socket, 38, socket.SOCK_SEQPACKET),
+              # SCTP, DCCP, L2TP, crypto: for a protocol that it lacks, the kernel asks for a module as well.
+              *(attempt(socket.socket, *asked)
+                for family in (2, 10)
+                for asked in ((family, 5, 132), (family, 1, 132), (family, 6, 0), (family, 2, 115))),
+              attempt(socket.socket, 16, 3, 21))
         """,
-        "EPERM EPERM EPERM EPERM EPERM EPERM EPERM",
-        gvisor=r"((EPERM|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT) ?)+",
+        "EPERM( EPERM){15}",
+        gvisor=r"((EPERM|EINVAL|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT|ESOCKTNOSUPPORT) ?)+",
     ),
     Attack(
         "io-uring",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -77,6 +78,19 @@ class Cell:
         found = Written.find(await self.details())
         assert found is not None
         return found
+
+
+def addresses() -> list[str]:
+    """This host's addresses: docker0 and its own."""
+    found = {"127.0.0.1"}
+    for peer in ("172.17.0.1", "192.0.2.1"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((peer, 9))
+            except OSError:
+                continue
+            found.add(str(probe.getsockname()[0]))
+    return sorted(found)
 
 
 @asynccontextmanager

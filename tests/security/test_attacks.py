@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hibernaut.models.isolation import CAPABILITIES
-from tests.security.attacks import ATTACKS, Attack
+from tests.security.attacks import ATTACKS, PRELUDE, Attack
 from tests.security.cell import Cell, Cells
 
 
@@ -13,6 +13,22 @@ from tests.security.cell import Cell, Cells
 async def test_an_attack_is_held(shared: Cell, attack: Attack) -> None:
     told = await shared.python(attack.program)
     assert re.fullmatch(attack.held, told.stdout.strip()), (told.stdout, told.stderr)
+
+
+async def test_the_sockets_that_programs_use_are_made(shared: Cell) -> None:
+    told = await shared.python(
+        PRELUDE
+        + """
+inet = [(family, kind, protocol) for family in (2, 10) for kind, protocol in ((1, 0), (1, 6), (2, 0), (2, 17))]
+kept = [*inet, (1, 1, 0), (1, 2, 0), (1, 5, 0), (16, 3, 0), (16, 2, 0), (16, 3, 4), (16, 3, 16)]
+print(*{attempt(socket.socket, *asked) for asked in kept})
+print(attempt(socket.socket, 2, 1, 262), socket.getaddrinfo("127.0.0.1", 80)[0][4][0])
+"""
+    )
+    first, second = told.stdout.splitlines()
+    assert first.strip() == "breached", "what is made is told so"
+    # MPTCP, if this kernel has it: Go listens with it.
+    assert second in {"breached 127.0.0.1", "EPROTONOSUPPORT 127.0.0.1", "ENOPROTOOPT 127.0.0.1"}
 
 
 @pytest.mark.slow

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
+from uuid import uuid4
 
 import pytest
 
 from activities.adapters.disk_watch import LOOK_S, DiskWatch
+from activities.adapters.docker_client import Daemon
 from activities.adapters.docker_control import ContainerControl
 from hibernaut.models import OutcomeKind
+from hibernaut.models.spec import DEFAULT_IMAGE
 from tests.security.cell import Cell, Cells
 
 MANY = "mkdir -p /many; for i in $(seq 60); do head -c 10M /dev/zero >/many/$i; done; sleep 30; echo unreachable"
@@ -41,6 +44,10 @@ for number in range(60):
                 pass
 time.sleep(30)
 '"""
+MOUNTED = """
+for file in hosts hostname resolv.conf; do head -c 60M /dev/zero >/etc/$file; done; sleep 30; echo unreachable
+"""
+VOLUME = MANY.replace("/many", "/data/many")
 EMPTY = """python3 -c '
 import itertools, time
 for number in itertools.count():
@@ -64,13 +71,40 @@ async def test_one_file_is_bounded_by_the_kernel(prison: Cells) -> None:
     await cell.alive()
 
 
-@pytest.mark.parametrize("filler", [MANY, DELETED, MAPPED], ids=["files", "deleted", "mapped"])
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    """The default sandbox image with a volume at /data."""
+    daemon = Daemon()
+    name = f"hibernaut-test/filled:{uuid4().hex[:8]}"
+    made = daemon.api.create_container(DEFAULT_IMAGE, "true")["Id"]
+    repository, _, tag = name.partition(":")
+    daemon.api.commit(made, repository, tag, changes="VOLUME /data")
+    daemon.api.remove_container(made)
+    yield name
+    daemon.api.remove_image(name)
+    daemon.close()
+
+
+async def test_the_volumes_of_an_image_are_held_to_the_limit_too(prison: Cells, image: str) -> None:
+    cell = await prison.make(disk_mb=64, image=image)
+    async with prison.boxes.disks_watched(0):
+        told = await cell.run(VOLUME)
+        assert (told.end.kind, told.stdout) == (OutcomeKind.INTERRUPTED, "")
+        assert "disk limit (disk_mb)" in told.end.detail
+        assert (await cell.run("rm -rf /data/many; echo cleaned")).stdout == "cleaned\n"
+
+
+@pytest.mark.parametrize(
+    "filler", [MANY, DELETED, MAPPED, MOUNTED], ids=["files", "deleted", "mapped", "mounted-by-docker"]
+)
 async def test_a_disk_filler_is_ended_and_told_and_may_clean_up(watched: Cell, filler: str) -> None:
     told = await watched.run(filler)
     assert told.end.kind is OutcomeKind.INTERRUPTED
     assert "disk limit (disk_mb)" in told.end.detail
     assert "unreachable" not in told.stdout
-    cleaned = await watched.run("rm -rf /many; echo cleaned")
+    cleaned = await watched.run(
+        "rm -rf /many; for file in hosts hostname resolv.conf; do : >/etc/$file; done; echo cleaned"
+    )
     assert (cleaned.stdout, cleaned.end.exit_code, cleaned.end.detail) == ("cleaned\n", 0, "")
     await watched.alive()
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from activities.adapters import egress_wire as wire
+from activities.adapters.egress_notes import Notes
 from activities.egress.journal import EgressLog
 from activities.errors import SandboxLost, SandboxRefused
 from hibernaut.models import SandboxSpec
+from tests.security.cell import addresses
 from tests.support.egress_host import EgressHost, Guest, egress_host
 from tests.support.far_hosts import ADDRESS, FarHosts, far_hosts
 from tests.support.hosts import until
@@ -59,6 +61,21 @@ async def test_two_agents_on_one_host_have_rules_of_their_own(host: EgressHost, 
     # What one gives up is not the other's.
     assert (host.doors, await second.status(f"-k https://{tls}/")) == ({second.sandbox_id}, "200")
     await second.sleep()
+
+
+async def test_no_rule_leads_to_a_service_of_this_host(tmp_path: Path) -> None:
+    """As Temporal, a store or a gateway might be; the metadata address neither."""
+    with socket.create_server(("0.0.0.0", 0)) as service:  # noqa: S104  # what is not to be reached
+        port = int(service.getsockname()[1])
+        places = [*(f"{address}:{port}" for address in addresses()), "169.254.169.254:80"]
+        async with egress_host(tmp_path / "home", env={"HIBERNAUT_EGRESS_REACHABLE": ""}) as alone:
+            network = {"mode": "allowlist", "allow": places, "allow_private": ["0.0.0.0/0"]}
+            guest = await Guest(alone, network=network).wake()
+            told = {place: await guest.status(f"--noproxy '' http://{place}/") for place in places}
+            assert told == dict.fromkeys(places, "403")
+            service.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                service.accept()
 
 
 async def test_the_rules_are_there_again_after_a_wake_and_nothing_is_left_after_it_sleeps(
@@ -129,6 +146,22 @@ async def test_a_proxy_that_was_killed_is_replaced_and_given_all_rules_again(hos
     assert host.pid != before
     for guest in guests:
         assert (await guest.status(url), await guest.status("http://example.com/")) == ("200", "403")
+
+
+async def test_a_look_at_what_is_open_closes_nothing_that_was_opened_meanwhile(
+    host: EgressHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await Guest(host, "first.test").wake(), Guest(host, "second.test")
+    noted = [first.sandbox_id]
+    await second.wake()
+
+    def every(_: Notes) -> list[str]:
+        """What was read just before that."""
+        return noted
+
+    monkeypatch.setattr(Notes, "every", every)
+    await asyncio.to_thread(host.desk.reconcile)
+    assert host.doors == {first.sandbox_id, second.sandbox_id}
 
 
 async def test_an_agent_that_takes_the_port_takes_it_from_nobody_else(host: EgressHost, far: FarHosts) -> None:

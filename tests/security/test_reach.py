@@ -1,16 +1,18 @@
 """What is around a sandbox stays out of reach: other agents, this host's services, its files."""
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from activities.errors import HibernautActivityError
 from tests.security.attacks import PRELUDE
-from tests.security.cell import Cell, Cells
+from tests.security.cell import Cell, Cells, addresses
 
 
 @pytest.fixture
@@ -18,19 +20,6 @@ def service() -> Iterator[int]:
     """A port on every address of this host that anybody may connect to, as Temporal, a store or a gateway might be."""
     with socket.create_server(("0.0.0.0", 0), backlog=16) as server:  # noqa: S104  # what is not to be reached
         yield int(server.getsockname()[1])
-
-
-def addresses() -> list[str]:
-    """This host's addresses: docker0 and its own."""
-    found = {"127.0.0.1"}
-    for peer in ("172.17.0.1", "192.0.2.1"):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((peer, 9))
-            except OSError:
-                continue
-            found.add(str(probe.getsockname()[0]))
-    return sorted(found)
 
 
 async def reached(cell: Cell, places: list[tuple[str, int]]) -> set[str]:
@@ -74,6 +63,29 @@ async def test_another_agents_files_and_journal_are_not_to_be_found(prison: Cell
     # Its own supervisors, init and shell: nobody else's processes.
     assert int(found[0]) < 20
     assert (await victim.run("cat /root/secret")).stdout == f"{canary}\n"
+
+
+async def test_snapshots_that_lie_on_the_host_are_not_to_be_found(shared: Cell, tmp_path: Path) -> None:
+    """Neither from inside, nor by having the worker follow a link for one who asks for files."""
+    store = tmp_path / "store"
+    store.mkdir()
+    pack = store / "pack"
+    pack.write_text("canary")
+    told = await shared.run(
+        f"for root in '' /proc/1/root /proc/self/root /proc/1/cwd /proc/self/root/../..; do cat $root{pack}; done; "
+        f"ln -s {pack} /root/pack; ln -s {store} /root/store; ln -s /proc/1/root/../..{store} /root/climbs"
+    )
+    assert (told.stdout, told.stderr.count("No such file")) == ("", 5)
+    for path in ("/root/pack", "/root/store/pack", "/root/climbs/pack", f"/root/../..{pack}"):
+        with pytest.raises(HibernautActivityError):
+            assert [piece async for piece in shared.boxes.read_file(shared.container.sandbox_id, path)] == []
+        with contextlib.suppress(HibernautActivityError):
+            await shared.boxes.put_file(shared.container.sandbox_id, path, 0o644, _forged())
+    assert (pack.read_text(), [one.name for one in store.iterdir()]) == ("canary", ["pack"])
+
+
+async def _forged() -> AsyncIterator[bytes]:
+    yield b"forged"
 
 
 async def test_no_process_of_the_host_can_be_named(shared: Cell) -> None:

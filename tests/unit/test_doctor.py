@@ -1,11 +1,13 @@
 """The doctor's judgement of what a Docker daemon says."""
 
 import json
+import os
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 
 from hibernaut import _doctor
@@ -119,6 +121,28 @@ def test_little_disk_fails_and_a_daemon_elsewhere_is_told() -> None:
     elsewhere = Machine(now=late, find=lambda _: None, kvm=True, root=True, free_bytes=lambda _: None)
     assert "free disk" not in told(machine=elsewhere)
     assert wrong(machine=elsewhere) >= {("worker beside the daemon", "missing"), ("clock", "missing")}
+
+
+@pytest.mark.parametrize(
+    ("name", "apart"), [("another-machine", True), (os.uname().nodename, False)], ids=["elsewhere", "here"]
+)
+def test_what_lies_here_is_not_taken_for_that_of_a_daemon_elsewhere(
+    name: str, *, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both machines have a /var/lib/docker, and this one says nothing of the other's."""
+    answers = {"/version": VERSION, "/info": {**INFO, "Name": name, "DockerRootDir": "/"}}
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=answers.get(request.url.path, {})))
+
+    def client(url: str) -> httpx2.Client:
+        return httpx2.Client(transport=transport, base_url=url.replace("tcp", "http"))
+
+    monkeypatch.setattr(_doctor, "_client", client)
+    monkeypatch.setattr(os, "geteuid", int)
+    found = {check.name: check for check in _doctor.examine("tcp://far.example:2375", "some/image")}
+    assert ("free disk" not in found) == apart
+    assert (found["worker beside the daemon"].state, found["network allowlist"].state) == (
+        ("missing", "missing") if apart else ("ok", "ok")
+    )
 
 
 def test_an_old_daemon_is_refused() -> None:

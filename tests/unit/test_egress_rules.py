@@ -59,7 +59,14 @@ def test_a_rule_is_read(text: str, host: str, wildcard: bool, ports: set[int]) -
         *("example.com:", "example.com:0", "example.com:65536", "example.com:https", "example.com:080", "a:1:2"),
         *("2130706433", "127.1", "0x7f.1", "0x7f000001", "example.1", "256.1.1.1", "010.0.0.7"),
         *("[::1", "::1]", "[::1]x", "[example.com]:1", "fe80::1%eth0", "[fe80::1%25eth0]", "-a.com", "a-.com"),
-        *("a" * 64 + ".com", "a." * 127 + "com", "example.com\n", "exam\0ple.com", "\uff11\uff12\uff17.0.0.1"),
+        *(
+            "a" * 64 + ".com",
+            "a." * 127 + "com",
+            "example.com\n",
+            "exam\0ple.com",
+            "\uff11\uff12\uff17.0.0.1",
+            "\u212aelvin.example",
+        ),
     ],
 )
 def test_what_is_no_rule_is_refused_in_the_spec(text: str) -> None:

@@ -90,6 +90,16 @@ def test_no_spec_asks_for_more_than_a_container(isolation: dict[str, Any]) -> No
         ("python", ID, False),
         ("sha256:0*", ID, True),
         ("registry:5000/team/*", f"registry:5000/team/box@{ID}", True),
+        # Docker looks at the digest alone.
+        ("python:3.*", f"python:3.11@{ID}", False),
+        ("python:3.*,python@*", f"python:3.11@{ID}", True),
+        (f"python:3.11@{ID}", f"python:3.11@{ID}", True),
+        (f"python:3.11@{ID}", f"python:3.11@{ID[:-1]}1", False),
+        ("registry:5000/team/*", f"registry:5000/team/box:1@{ID}", True),
+        # A registry of this name.
+        ("python*", "python.evil.example/backdoor:3", False),
+        ("python*", "python:3.11-slim", True),
+        ("*:stable", "registry:5000/team/box:stable", True),
     ],
 )
 def test_images_are_allowed_by_pattern(patterns: str, image: str, *, allowed: bool) -> None:

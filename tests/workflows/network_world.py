@@ -17,6 +17,9 @@ class NetworkWorld:
     apply_errors: list[BaseException | None] = field(default_factory=list[BaseException | None])
     block_rules: bool = False
     """Whether the proxy of the host takes its time."""
+    block_acquire: int = 0
+    """The generation whose container takes its time."""
+    acquire_asked: asyncio.Event = field(default_factory=asyncio.Event)
     rules_asked: asyncio.Event = field(default_factory=asyncio.Event)
     reports: list[NetworkReport] = field(default_factory=list[NetworkReport])
 
@@ -30,6 +33,12 @@ class NetworkWorld:
             raise error
         self.applied.append(request)
         return c.ApplyNetworkResult(number=request.number)
+
+    async def made_room(self, generation: int) -> None:
+        while self.block_acquire == generation:
+            self.acquire_asked.set()
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
 
     def reported(self) -> NetworkReport | None:
         return self.reports.pop(0) if self.reports else None

@@ -155,6 +155,31 @@ async def test_a_sandbox_that_is_lost_over_them_is_replaced_by_one_that_has_them
     assert rig.world.execs[-1].lease.generation == 2
 
 
+@pytest.mark.parametrize("taken", [True, False])
+async def test_nothing_is_replayed_under_the_rules_of_before(rig: Rig, *, taken: bool) -> None:
+    """Rules that are changed while the next container is made are not those that it is made with."""
+    rig.world.script = [shell("make"), say("told"), say("end")]
+    rig.world.snapshot_errors, rig.world.block_acquire = [gone()], 2
+    agent = await rig.start(sandbox=OPEN, recovery="replay", retry_safe=["make"])
+    ticket = await rig.send(agent, "go")
+    await rig.world.acquire_asked.wait()
+    await change(rig, agent, deny=["example.com"])
+    rig.world.block_rules, rig.world.block_acquire = True, 0
+    await rig.world.rules_asked.wait()
+    if not taken:
+        rig.world.apply_errors = [ApplicationError("no proxy", type="SandboxRefused", non_retryable=True)]
+    # Time for what must not be.
+    await asyncio.sleep(0.5)
+    assert len(rig.world.execs) == 1, "a command ran under the rules of before"
+    rig.world.block_rules = False
+    assert (await rig.answer(agent, ticket.message_id)).text == "end"
+    assert [one.exec_prefix.startswith("replay-") for one in rig.world.execs] == [False, *([True] if taken else [])]
+    report = (await rig.status(agent)).last_recovery
+    assert report is not None
+    assert [done.command for done in report.replayed] == (["make"] if taken else [])
+    assert report.lost_commands == ("make",)
+
+
 @pytest.mark.slow
 async def test_a_host_that_is_gone_loses_no_order(rig: Rig) -> None:
     rig.world.script = [shell("1"), say("one"), shell("2"), say("told")]

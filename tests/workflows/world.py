@@ -123,6 +123,7 @@ class World(CompactionWorld):
     @activity.defn(name=c.SANDBOX_ACQUIRE.name)
     async def acquire(self, request: c.AcquireRequest) -> c.AcquireResult:
         self.acquired.append(request)
+        await self.made_room(request.generation)
         if self.acquire_errors and (error := self.acquire_errors.pop(0)) is not None:
             raise error
         self.live = {request.generation}
@@ -281,8 +282,7 @@ class World(CompactionWorld):
         return c.PurgeResult(objects=0)
 
     @activity.defn(name=c.AGENT_FORGET.name)
-    async def forget(self, request: c.ForgetRequest) -> c.ForgetResult:
-        del request
+    async def forget(self, _: c.ForgetRequest) -> c.ForgetResult:
         return c.ForgetResult(runs=0)
 
     async def _hang(self) -> None:
