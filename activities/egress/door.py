@@ -269,7 +269,7 @@ class _Visit:
             await exchange.run(request, way, path)
         except (Exhausted, OSError, h11.ProtocolError) as error:
             why = "the limit of bytes is used up" if isinstance(error, Exhausted) else f"a side broke off: {error}"
-            if not exchange.answered:
+            if not exchange.answered and not isinstance(error, plain.HungUp):
                 await say_no(self._http, self._writer, Refused(f"{way.host}: {why}", status=HTTPStatus.BAD_GATEWAY))
             return why
         return ""

@@ -59,7 +59,8 @@ class Swap:
             try:
                 pair = base64.b64decode(value[len(_BASIC) :].strip(), validate=True)
             except binascii.Error:
-                return value
+                # A value may be the whole of it: a pair that is in base64 already.
+                return self._put(self._plain, value, used)
             return value[: len(_BASIC)] + base64.b64encode(self._put(self._plain, pair, used))
         return self._put(self._plain, value, used)
 

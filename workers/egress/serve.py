@@ -147,6 +147,9 @@ class Doorkeeper:
         tenant, network = request.tenant, request.network
         if tenant is None or network is None or len(held) != DESCRIPTORS:
             return wire.Reply(error="an open needs a tenant, a network, a listener and a process")
+        if request.secrets and tenant.sandbox_id not in self._authorities:
+            # Of a proxy that died since: what the container was told to trust is gone with it.
+            return wire.Reply(error="an open with secrets needs an authority of this very proxy")
         before = self._served.get(tenant.sandbox_id)
         if before is not None and before.started_at == request.started_at and before.number > request.number:
             # Of a worker that read the rules before another one changed them.
