@@ -123,7 +123,14 @@ class EgressDesk:
     def redaction(self, sandbox_id: str) -> Redaction | None:
         """See the port."""
         entry = self._notes.read(sandbox_id)
-        return self._secrets.redaction(sandbox_id, entry.secrets) if entry is not None and entry.secrets else None
+        if entry is None:
+            return self._secrets.all(sandbox_id) if self._notes.has(sandbox_id) else None
+        if entry.secrets and not self._secrets.knows(sandbox_id):
+            # It was opened by a worker before this one, perhaps with values that are no more to be had.
+            with contextlib.suppress(OSError, ValueError):
+                found = wire.ask(self._folder, wire.Request(op="given", sandbox_id=sandbox_id)).given
+                self._secrets.given(sandbox_id, ((one.name, one.value) for one in found or ()))
+        return self._secrets.redaction(sandbox_id, entry.secrets) if entry.secrets else None
 
     def reconcile(self) -> None:
         """Give the proxy what it should have: after it died, after containers were restarted or removed by others.

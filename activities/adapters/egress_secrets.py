@@ -21,7 +21,8 @@ class EgressSecrets:
     def __init__(self, source: SecretSource | None = None) -> None:
         """Take values from this source."""
         self.source: SecretSource = source or SecretValues()
-        self._given: dict[str, dict[str, str]] = {}
+        self._given: dict[str, set[tuple[str, str]]] = {}
+        """Names and values that the proxy has, or has had, for a sandbox."""
 
     def grants(self, tenant: Tenant, secrets: Mapping[str, SecretSpec]) -> tuple[Grant, ...]:
         """What the proxy needs for a sandbox.
@@ -31,13 +32,25 @@ class EgressSecrets:
             SandboxUnavailable: Values cannot be read.
         """
         values = self.source.values(secrets, tenant.agent_id)
-        self._given[tenant.sandbox_id] = values
+        self.given(tenant.sandbox_id, values.items())
         uid = tenant.agent_uid
         return tuple(Grant(name, placeholder(uid, name), values[name], spec) for name, spec in secrets.items())
+
+    def knows(self, sandbox_id: str) -> bool:
+        """Whether it is known what the proxy was given for a sandbox: by this worker, and not by one before it."""
+        return sandbox_id in self._given
+
+    def given(self, sandbox_id: str, values: Iterable[tuple[str, str]]) -> None:
+        """The proxy has these names and values for a sandbox."""
+        self._given[sandbox_id] = self._given.get(sandbox_id, set()) | set(values)
 
     def forget(self, sandbox_id: str) -> None:
         """A sandbox is gone."""
         self._given.pop(sandbox_id, None)
+
+    def all(self, sandbox_id: str) -> "Redaction":
+        """Makes every value unseen, for a sandbox of which it cannot be told which it has."""
+        return Redaction(chain(self._given.get(sandbox_id, ()), self.source.known().items()))
 
     def redaction(self, sandbox_id: str, names: Mapping[str, SecretSpec]) -> "Redaction":
         """Makes the values of a sandbox unseen: those the proxy was given, and those of now.
@@ -45,18 +58,37 @@ class EgressSecrets:
         Raises:
             SandboxUnavailable: Values cannot be read.
         """
-        given = self._given.get(sandbox_id, {})
         try:
             now = self.source.values(names)
         except SandboxRefused:
             # Whoever took a value away has not made it public.
             now = {name: value for name, value in self.source.known().items() if name in names}
-        return Redaction(chain(given.items(), now.items()))
+        return Redaction(chain(self._given.get(sandbox_id, ()), now.items()))
+
+
+class Known:
+    """Every value that a source has had: one that was changed, or cannot be read just now, is still no one's to see."""
+
+    def __init__(self, source: SecretSource) -> None:
+        """Know what it has."""
+        self._source = source
+        self._names: dict[str, str] = {}
+        self._redaction = Redaction(())
+        self.redaction()
+
+    def redaction(self) -> "Redaction":
+        """Makes all of them unseen."""
+        now = {value: name for name, value in self._source.known().items()}
+        if now.keys() - self._names.keys():
+            self._names |= now
+            self._redaction = Redaction((name, value) for value, name in self._names.items())
+        return self._redaction
 
 
 def unseen(source: SecretSource) -> Callable[[str], str]:
-    """Makes every value that this source knows unseen in a text."""
-    return lambda text: Redaction(source.known().items()).text(text)
+    """Makes every value that this source knows, or has had, unseen in a text."""
+    known = Known(source)
+    return lambda text: known.redaction().text(text)
 
 
 class Redaction:
@@ -68,7 +100,8 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """A text without values."""
-        return self._texts.whole(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        # Half of a pair of surrogates, as JSON may have it, is no UTF-8.
+        return self._texts.whole(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def error(self, error: BaseException) -> None:
         """The texts of an error without values, in place."""

@@ -24,15 +24,15 @@ class Vault:
             authority: Whose certificates the sandbox trusts.
             upstream: How the hosts themselves are verified.
         """
-        self._grants = tuple(grants)
+        self.grants = tuple(grants)
         self._authority = authority
         self.upstream = upstream
-        self.scrubbed = hidden({grant.value: grant.placeholder for grant in self._grants})
+        self.scrubbed = hidden({grant.value: grant.placeholder for grant in self.grants})
         """Every value in every form, and the placeholder instead."""
 
     def swap(self, host: str, port: int, *, tls: bool) -> "Swap | None":
         """What is put into requests to this host; None when no secret is for it."""
-        grants = [grant for grant in self._grants if grant.spec.is_for(host, port, tls=tls)]
+        grants = [grant for grant in self.grants if grant.spec.is_for(host, port, tls=tls)]
         return Swap(grants) if grants else None
 
     def context(self, host: str) -> ssl.SSLContext:

@@ -245,6 +245,21 @@ async def test_output_that_has_a_value_is_redacted_before_anybody_gets_it(guest:
     assert end.stdout_bytes + end.stderr_bytes == len(said)
 
 
+async def test_a_value_that_was_changed_while_no_worker_ran_is_still_redacted(far: FarHosts, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(far.ca)
+    values = {"HIBERNAUT_SECRET_API_KEY": OTHER}
+    env = {"HIBERNAUT_EGRESS_CA_FILE": str(tmp_path / "ca.pem")}
+    name = f"{ADDRESS}:{far.tls_port}"
+    async with egress_host(tmp_path / "home", env=env, secrets=SecretValues(environ=values)) as one:
+        guest = await Guest(one, name, secrets={"API_KEY": {"hosts": [name]}}).wake()
+        values["HIBERNAUT_SECRET_API_KEY"] = VALUE
+        one.restart_worker()
+        _, said = await guest.run(f'curl -sS -H "X-Key: $API_KEY" {at(far, "reversed")} | rev')
+    # The proxy outlives the worker, and has the value that it was given.
+    assert far.heard[-1].headers["x-key"] == OTHER
+    assert said == "[secret API_KEY]"
+
+
 async def test_a_value_is_nowhere_but_with_the_worker_and_in_the_proxys_memory(
     guest: Guest, far: FarHosts, host: EgressHost
 ) -> None:

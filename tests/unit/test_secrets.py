@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.adapters import egress_wire as wire
+from activities.adapters.docker_client import Daemon
+from activities.adapters.egress_desk import EgressDesk
+from activities.adapters.egress_notes import Notes
 from activities.adapters.egress_secrets import Redaction, unseen
 from activities.adapters.secret_values import SecretValues
 from activities.adapters.trust import environment
@@ -24,7 +29,7 @@ from hibernaut.models import AgentSpec, OutcomeKind, SandboxSpec, SecretSpec
 from hibernaut.models.base import Lenient
 from hibernaut.models.secrets import SecretHost, placeholder
 from workers.devstack.settings import gateway_environment, server_environment, worker_environment
-from workers.interceptor import as_failure
+from workers.interceptor import ErrorInterceptor, as_failure
 from workers.unseen import Unseen
 
 VALUE = "long-enough-value"
@@ -181,7 +186,13 @@ def test_a_message_to_the_proxy_shows_no_value_where_it_is_printed_or_wrong() ->
         wire.request_of(data.replace(b'"open"', b'"sesame"'))
     with pytest.raises(ValueError, match="placeholder: ") as missing:
         wire.request_of(data.replace(b'"placeholder"', b'"value2"'))
-    assert VALUE not in f"{wrong.value} {missing.value}"
+    reply = wire.Reply(given=(grant,))
+    assert VALUE not in repr(reply)
+    told = wire.encode(reply)
+    assert wire.reply_of(told) == reply
+    with pytest.raises(ValueError, match="placeholder: ") as replied:
+        wire.reply_of(told.replace(b'"placeholder"', b'"value2"'))
+    assert VALUE not in f"{wrong.value} {missing.value} {replied.value}"
 
 
 def test_the_largest_secrets_that_a_spec_may_have_fit_into_a_message() -> None:
@@ -218,6 +229,65 @@ def test_errors_and_log_lines_show_no_value() -> None:
     assert Unseen(source).filter(record)
     assert logging.Formatter().format(record).startswith("a and [secret KEY]")
     assert VALUE not in logging.Formatter().format(record)
+
+
+@pytest.mark.parametrize("text", ["half of a pair: \ud800", "\udfff and \ud800", "a byte: \udc80", "whole: \U0001f600"])
+def test_a_text_that_is_no_unicode_is_an_error_of_nobody(text: str) -> None:
+    source = SecretValues(environ={"HIBERNAUT_SECRET_KEY": VALUE})
+    assert unseen(source)(f"{text} {VALUE}") == f"{text} [secret KEY]"
+    assert unseen(SecretValues())(text) == text
+    assert as_failure(SandboxRefused(text), unseen(source)).message == text
+
+
+def test_a_line_that_cannot_be_written_is_an_error_of_nobody_and_shows_no_value() -> None:
+    record = logging.LogRecord("n", 20, "p", 1, f"%d of {VALUE}", (VALUE,), None)
+    assert Unseen(SecretValues(environ={"HIBERNAUT_SECRET_KEY": VALUE})).filter(record)
+    said = logging.Formatter().format(record)
+    assert "of [secret KEY]' cannot be written with its arguments" in said
+    assert VALUE not in said
+
+
+def test_a_value_that_was_changed_or_whose_file_is_broken_stays_unseen(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"KEY: {VALUE}\n")
+    hide = unseen(SecretValues(file))
+    file.write_text("KEY: another-long-value\n")
+    assert hide(f"{VALUE} another-long-value") == "[secret KEY] [secret KEY]"
+    file.write_text("KEY: [")
+    assert hide(f"{VALUE} another-long-value") == "[secret KEY] [secret KEY]"
+
+
+@pytest.mark.parametrize("secrets", [{}, {"HIBERNAUT_SECRET_KEY": VALUE}])
+async def test_what_caused_an_error_is_not_recorded_with_a_value(secrets: dict[str, str]) -> None:
+    async def fails() -> None:
+        try:
+            raise ValueError(f"with {VALUE}")
+        except ValueError as error:
+            raise RuntimeError("it failed") from error
+
+    class Next(ActivityInboundInterceptor):
+        def __init__(self) -> None:
+            pass
+
+        async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002  # Temporal's name
+            return await input.fn()
+
+    inbound = ErrorInterceptor(unseen(SecretValues(environ=secrets))).intercept_activity(Next())
+    with pytest.raises(ApplicationError if secrets else RuntimeError, match="it failed") as failed:
+        await inbound.execute_activity(ExecuteActivityInput(fails, (), None, {}))
+    assert (failed.value.__cause__ is None) == bool(secrets)
+
+
+def test_a_note_that_cannot_be_read_makes_no_value_seen(tmp_path: Path) -> None:
+    desk = EgressDesk(
+        tmp_path, Daemon(), lambda: None, "release", SecretValues(environ={"HIBERNAUT_SECRET_KEY": VALUE})
+    )
+    assert desk.redaction("box") is None
+    Notes(tmp_path).make()
+    (tmp_path / "doors" / "box.json").write_text("{")
+    hidden = desk.redaction("box")
+    assert hidden is not None
+    assert hidden.text(VALUE) == "[secret KEY]"
 
 
 def test_of_the_development_stack_the_worker_alone_has_values() -> None:
