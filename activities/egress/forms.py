@@ -11,6 +11,11 @@ from activities.egress.replacing import Texts
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _IN_JSON = ("", "<>&", "<>&'", "<>&='", "<>&'+`", "<>&'+`\"")
 """What programs escape in a text of JSON besides what has to be: Go, Rails and PHP, Gson, .NET."""
+_IN_ADDRESS = (
+    *("", "/", ":", "/:", "*", "!*()", "!'()*", "$&+=:@", "$&+,/:;=@", "!$&'()*+,;=:@/?", "!#$&'()*+,/:;=?@"),
+    *("!$%&()*+,-./:;=?@[\\]^_`{|}", "!$%&'()*+,-./:;=@[\\]|", "!$%&'()*+,-./:;=@[\\]^|"),
+)
+"""What programs leave as it is in an address: Python, Java, .NET, Go, JavaScript, browsers in a query and in a path."""
 _IN_HTML: tuple[dict[str, str], ...] = (
     {},
     {'"': "&quot;"},
@@ -54,9 +59,10 @@ def _escaped(value: str) -> set[bytes]:
             texts |= {escaped, escaped.replace("/", "\\/")}
     for marks in _IN_HTML:
         texts.add(html.escape(value, quote=False).translate(str.maketrans(marks)))
-    for safe in ("", "/", ":", "/:", "!$&'()*+,;=:@/?"):
+    for safe in _IN_ADDRESS:
         percent = quote(value, safe=safe)
-        texts |= {percent, percent.replace("%20", "+"), "%".join(_lowered(percent))}
+        for text in (percent, percent.replace("~", "%7E")):
+            texts |= {text, text.replace("%20", "+"), "%".join(_lowered(text))}
     return {text.encode() for text in texts}
 
 

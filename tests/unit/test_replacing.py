@@ -84,6 +84,20 @@ def test_what_programs_escape_besides_what_must_be_is_known(written: str) -> Non
     assert written.encode() in forms("a+b/c<d>&'e=\"f`")
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        # encodeURIComponent, encodeURI, URLSearchParams or Java; .NET, two ways; Go, two ways; a query, and a path.
+        "a!b%26c~d(e)%5Bf%23g*h'%7B%22i", "a!b&c~d(e)%5Bf#g*h'%7B%22i", "a%21b%26c%7Ed%28e%29%5Bf%23g*h%27%7B%22i",
+        "a!b%26c%7ed(e)%5bf%23g*h%27%7b%22i", "a!b%26c%7Ed(e)%5Bf%23g*h%27%7B%22i",
+        "a%21b&c~d%28e%29%5Bf%23g%2Ah%27%7B%22i", "a%21b%26c~d%28e%29%5Bf%23g%2Ah%27%7B%22i",
+        "a!b&c~d(e)[f%23g*h%27{%22i", "a!b&c~d(e)[f%23g*h'%7B%22i",
+    ],
+)  # fmt: skip
+def test_what_programs_leave_as_it_is_in_an_address_is_known(written: str) -> None:
+    assert written.encode() in forms("a!b&c~d(e)[f#g*h'{\"i")
+
+
 def test_base64_in_a_text_of_json_is_known() -> None:
     value = "???>>>~~~value"
     encoded = base64.b64encode(value.encode()).decode()
