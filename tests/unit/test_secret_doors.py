@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ from workers.egress.serve import Doorkeeper
 
 VALUE = "dXNlcjpw+Xc5MTIzNDU="
 TENANT = Tenant("agent", "uid", 1, "sandbox")
-MARK = placeholder(TENANT.agent_uid, "KEY")
+LOW = "low-value-91234"
+"""May be the name of a host."""
+MARK, LOW_MARK = placeholder(TENANT.agent_uid, "KEY"), placeholder(TENANT.agent_uid, "LOW")
 Answer = Callable[[bytes], bytes | None]
 """What a host says to what it was sent; None: nothing, for ever."""
 
@@ -76,8 +79,9 @@ async def far(answer: Answer, *, secret: bool = True) -> AsyncGenerator[Far]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    grant = Grant("KEY", MARK, VALUE, SecretSpec(hosts=(f"http://{host}",)))
-    vault = Vault([grant], Authority(), ssl.create_default_context()) if secret else None
+    spec = SecretSpec(hosts=(f"http://{host}",))
+    grants = [Grant("KEY", MARK, VALUE, spec), Grant("LOW", LOW_MARK, LOW, spec)]
+    vault = Vault(grants, Authority(), ssl.create_default_context()) if secret else None
     policy = Policy(Network(mode="allowlist", allow=(host,)), [ip_network("127.0.0.0/8")])
     door = Door(TENANT, policy, events.append, vault=vault)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -173,6 +177,19 @@ async def test_a_client_that_hung_up_frees_its_connection_though_the_host_never_
                 await asyncio.sleep(0.01)
         # By itself, not because the door was closed.
         assert way.events[-1].reason != "the sandbox's way out was closed"
+
+
+async def test_what_is_told_of_a_sandbox_has_no_value_though_it_asks_for_a_host_of_that_name() -> None:
+    async with far(OK) as way:
+        begun = time.monotonic()
+        await way.ask(f"GET http://{{host}}/ HTTP/1.1\r\nHost: {VALUE}")
+        await way.ask(f"CONNECT {LOW}.test:443 HTTP/1.1\r\nHost: {LOW}.test:443")
+        told = [*way.door.blocked(begun), *(f"{event.host} {event.reason}" for event in way.events)]
+        told.append(way.door.ledger.since("").model_dump_json())
+    assert len(way.events) == 2
+    assert VALUE not in str(told)
+    assert LOW not in str(told)
+    assert f"{LOW_MARK}.test" in str(told)
 
 
 async def test_a_door_is_not_opened_without_the_secrets_it_is_to_have(tmp_path: Path) -> None:

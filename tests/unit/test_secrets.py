@@ -257,6 +257,19 @@ def test_a_value_that_was_changed_or_whose_file_is_broken_stays_unseen(tmp_path:
     assert hide(f"{VALUE} another-long-value") == "[secret KEY] [secret KEY]"
 
 
+def test_what_cannot_be_read_hides_nothing_of_the_rest(tmp_path: Path) -> None:
+    file, folder = tmp_path / "s.yaml", tmp_path / "folder"
+    file.write_text("A: value-of-the-file\n")
+    source = SecretValues(file, folder)
+    # A folder that is not there hinders no sandbox.
+    assert source.values("A") == source.known() == {"A": "value-of-the-file"}
+    folder.mkdir()
+    (folder / "B").write_text("value-of-the-folder")
+    (folder / "C").write_text("not to be had, for")
+    (folder / "C.agents").write_bytes(b"\xff")
+    assert source.known() == {"A": "value-of-the-file", "B": "value-of-the-folder"}
+
+
 @pytest.mark.parametrize("secrets", [{}, {"HIBERNAUT_SECRET_KEY": VALUE}])
 async def test_what_caused_an_error_is_not_recorded_with_a_value(secrets: dict[str, str]) -> None:
     async def fails() -> None:
