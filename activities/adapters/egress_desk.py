@@ -78,6 +78,9 @@ class EgressDesk:
         """See the port."""
         with self._lock:
             noted = self._notes.read(tenant.sandbox_id)
+            if noted is None and secrets is None and self._notes.has(tenant.sandbox_id):
+                # Written anew it would have no secrets, and nobody would look for their values.
+                raise SandboxUnavailable(f"the note of {tenant.sandbox_id[:12]} in {self._folder} cannot be read")
             if noted is None or noted.number <= number:
                 kept = noted.secrets if noted is not None and secrets is None else secrets or {}
                 self._notes.write(Entry(tenant=tenant, network=network, number=number, secrets=kept))

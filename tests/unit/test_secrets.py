@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,10 +28,11 @@ from activities.ports.sandbox import CommandEnd
 from activities.ports.secrets import Grant
 from hibernaut._explain import parse_spec
 from hibernaut.errors import InvalidSpec
-from hibernaut.models import AgentSpec, OutcomeKind, SandboxSpec, SecretSpec
+from hibernaut.models import AgentSpec, Network, OutcomeKind, SandboxSpec, SecretSpec
 from hibernaut.models.base import Lenient
 from hibernaut.models.secrets import SecretHost, placeholder
 from workers.devstack.settings import gateway_environment, server_environment, worker_environment
+from workers.egress import keep
 from workers.interceptor import ErrorInterceptor, as_failure
 from workers.unseen import Unseen
 
@@ -301,6 +305,27 @@ def test_a_note_that_cannot_be_read_makes_no_value_seen(tmp_path: Path) -> None:
     hidden = desk.redaction("box")
     assert hidden is not None
     assert hidden.text(VALUE) == "[secret KEY]"
+    # Changed rules do not come with secrets: those of the note would be forgotten.
+    with pytest.raises(SandboxUnavailable, match=r"the note of box in .* cannot be read"):
+        desk.admit(Tenant("a", "u", 1, "box"), Network(mode="allowlist"), 1)
+    assert (tmp_path / "doors" / "box.json").read_text() == "{"
+
+
+async def test_ways_out_are_looked_after_on_whatever_went_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = EgressDesk(tmp_path, Daemon(), lambda: None, "release")
+    looks, again = itertools.count(), threading.Event()
+
+    def look() -> None:
+        if next(looks) == 0:
+            raise RuntimeError("a mistake of ours")
+        again.set()
+
+    monkeypatch.setattr(desk, "reconcile", look)
+    monkeypatch.setattr(keep, "INTERVAL_S", 0.01)
+    async with keep.kept(desk):
+        assert await asyncio.to_thread(again.wait, 60)
 
 
 def test_of_the_development_stack_the_worker_alone_has_values() -> None:
