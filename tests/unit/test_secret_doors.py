@@ -179,6 +179,15 @@ async def test_a_client_that_hung_up_frees_its_connection_though_the_host_never_
         assert way.events[-1].reason != "the sandbox's way out was closed"
 
 
+@pytest.mark.parametrize("target", ["http://{host}/", "http://other.test/"])
+async def test_a_refusal_of_a_head_request_is_no_mistake(target: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with far(answers("200 OK")) as way:
+        said = await way.ask(f"HEAD {target} HTTP/1.1\r\nHost: other.test")
+    assert said.startswith(b"HTTP/1.1 403 blocked by policy: ")
+    assert said.endswith(b"\r\n\r\n")
+    assert not caplog.records
+
+
 async def test_what_is_told_of_a_sandbox_has_no_value_though_it_asks_for_a_host_of_that_name() -> None:
     async with far(OK) as way:
         begun = time.monotonic()
