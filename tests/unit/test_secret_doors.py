@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from activities.adapters import egress_wire as wire
+from activities.egress import tunnel
 from activities.egress.authority import Authority
 from activities.egress.door import Door
 from activities.egress.journal import EgressLog
+from activities.egress.opened import Streams
 from activities.egress.policy import Policy
+from activities.egress.traffic import Flow, Meter
 from activities.egress.vault import Vault
 from activities.ports.egress import EgressEvent, Tenant
 from activities.ports.secrets import Grant
@@ -199,6 +202,28 @@ async def test_what_is_told_of_a_sandbox_has_no_value_though_it_asks_for_a_host_
     assert VALUE not in str(told)
     assert LOW not in str(told)
     assert f"{LOW_MARK}.test" in str(told)
+
+
+async def test_a_tunnel_whose_client_is_gone_ends_though_the_host_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "LEFT_S", 0.1)
+    ends = [await _pair() for _ in range(2)]
+    (client, inner), (outer, server) = ends
+    pumping = asyncio.create_task(tunnel.pump(inner, outer, Flow(Meter(None))))
+    client[1].write(b"asked")
+    assert await server[0].readexactly(5) == b"asked"
+    server[1].write(b"said")
+    assert await client[0].readexactly(4) == b"said"
+    client[1].write_eof()
+    assert await server[0].read() == b""
+    await asyncio.wait_for(pumping, 60)
+    for pair in ends:
+        for _, writer in pair:
+            writer.close()
+
+
+async def _pair() -> tuple[Streams, Streams]:
+    one, other = socket.socketpair()
+    return await asyncio.open_connection(sock=one), await asyncio.open_connection(sock=other)
 
 
 async def test_a_door_is_not_opened_without_the_secrets_it_is_to_have(tmp_path: Path) -> None:
