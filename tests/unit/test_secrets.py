@@ -18,7 +18,7 @@ from activities.adapters import egress_wire as wire
 from activities.adapters.docker_client import Daemon
 from activities.adapters.egress_desk import EgressDesk
 from activities.adapters.egress_notes import Notes
-from activities.adapters.egress_secrets import Redaction, unseen
+from activities.adapters.egress_secrets import EgressSecrets, Redaction, unseen
 from activities.adapters.secret_values import SecretValues
 from activities.adapters.trust import environment
 from activities.egress.authority import KEPT, Authority
@@ -218,6 +218,22 @@ async def test_a_commands_end_is_told_of_the_output_as_it_was_handed_on() -> Non
     assert b"".join(data for _, data in said) == b"it is [secret KEY], lon"
     assert (end.stdout_bytes, end.stderr_bytes) == (23, 0)
     assert (end.background, end.detail) == (("7 [secret KEY]",), "about [secret KEY]")
+
+
+async def test_a_command_that_runs_while_the_proxy_is_given_another_value_shows_neither() -> None:
+    environ = {"HIBERNAUT_SECRET_KEY": VALUE}
+    secrets, tenant = EgressSecrets(SecretValues(environ=environ)), Tenant("a", "u", 1, "box")
+    spec = {"KEY": SecretSpec(hosts=("a.example",))}
+    secrets.grants(tenant, spec)
+    said: list[bytes] = []
+    output = secrets.redaction("box", spec).output(lambda _, data: said.append(data))
+    await output.feed("stdout", f"{VALUE}, ano".encode())
+    environ["HIBERNAUT_SECRET_KEY"] = "another-long-value"
+    # The proxy died, say: the next one is given what there is now.
+    secrets.grants(tenant, spec)
+    await output.feed("stdout", f"ther, another-long-value, {VALUE}".encode())
+    await output.ended(CommandEnd(OutcomeKind.EXIT, 0, 1, 0, 0))
+    assert b"".join(said) == b"[secret KEY], another, [secret KEY], [secret KEY]"
 
 
 def test_errors_and_log_lines_show_no_value() -> None:
