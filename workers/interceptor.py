@@ -1,6 +1,6 @@
 """Errors of activities as Temporal failures: one place decides what is retried."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +9,9 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.errors import HibernautActivityError, ModelUnavailable
+
+_CAUSES = 50
+"""Of an error that are looked at; a ring of them has no end."""
 
 
 class ErrorInterceptor(Interceptor):
@@ -38,11 +41,20 @@ class _Inbound(ActivityInboundInterceptor):
         except FailureError:
             raise
         except Exception as error:
-            text = str(error)
-            if (said := self._unseen(text)) == text:
+            if all(self._unseen(text) == text for text in map(str, _with_causes(error))):
                 raise
-            # With its trace it would be recorded as it is.
-            raise ApplicationError(said, type=type(error).__name__) from None
+            # With its trace and its causes it would be recorded as it is.
+            raise ApplicationError(self._unseen(str(error)), type=type(error).__name__) from None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """What Temporal records of an error."""
+    one: BaseException | None = error
+    for _ in range(_CAUSES):
+        if one is None:
+            return
+        yield one
+        one = one.__cause__
 
 
 def as_failure(error: HibernautActivityError, unseen: Callable[[str], str] = str) -> ApplicationError:

@@ -78,6 +78,9 @@ class EgressDesk:
         """See the port."""
         with self._lock:
             noted = self._notes.read(tenant.sandbox_id)
+            if noted is None and secrets is None and self._notes.has(tenant.sandbox_id):
+                # Written anew it would have no secrets, and nobody would look for their values.
+                raise SandboxUnavailable(f"the note of {tenant.sandbox_id[:12]} in {self._folder} cannot be read")
             if noted is None or noted.number <= number:
                 kept = noted.secrets if noted is not None and secrets is None else secrets or {}
                 self._notes.write(Entry(tenant=tenant, network=network, number=number, secrets=kept))
@@ -123,7 +126,14 @@ class EgressDesk:
     def redaction(self, sandbox_id: str) -> Redaction | None:
         """See the port."""
         entry = self._notes.read(sandbox_id)
-        return self._secrets.redaction(sandbox_id, entry.secrets) if entry is not None and entry.secrets else None
+        if entry is None:
+            return self._secrets.all(sandbox_id) if self._notes.has(sandbox_id) else None
+        if entry.secrets and not self._secrets.knows(sandbox_id):
+            # It was opened by a worker before this one, perhaps with values that are no more to be had.
+            with contextlib.suppress(OSError, ValueError):
+                found = wire.ask(self._folder, wire.Request(op="given", sandbox_id=sandbox_id)).given
+                self._secrets.given(sandbox_id, ((one.name, one.value) for one in found or ()))
+        return self._secrets.redaction(sandbox_id, entry.secrets) if entry.secrets else None
 
     def reconcile(self) -> None:
         """Give the proxy what it should have: after it died, after containers were restarted or removed by others.

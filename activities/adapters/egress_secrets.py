@@ -1,8 +1,10 @@
 """What the worker does for the secrets of sandboxes: hands their values to the proxy, and makes them unseen."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
+from weakref import WeakSet
 
 from activities.adapters.secret_values import SecretValues
 from activities.egress.forms import hidden
@@ -21,7 +23,10 @@ class EgressSecrets:
     def __init__(self, source: SecretSource | None = None) -> None:
         """Take values from this source."""
         self.source: SecretSource = source or SecretValues()
-        self._given: dict[str, dict[str, str]] = {}
+        self._given: dict[str, set[tuple[str, str]]] = {}
+        """Names and values that the proxy has, or has had, for a sandbox."""
+        self._live: dict[str, WeakSet[Redaction]] = {}
+        self._lock = threading.Lock()
 
     def grants(self, tenant: Tenant, secrets: Mapping[str, SecretSpec]) -> tuple[Grant, ...]:
         """What the proxy needs for a sandbox.
@@ -31,13 +36,31 @@ class EgressSecrets:
             SandboxUnavailable: Values cannot be read.
         """
         values = self.source.values(secrets, tenant.agent_id)
-        self._given[tenant.sandbox_id] = values
+        self.given(tenant.sandbox_id, values.items())
         uid = tenant.agent_uid
         return tuple(Grant(name, placeholder(uid, name), values[name], spec) for name, spec in secrets.items())
 
+    def knows(self, sandbox_id: str) -> bool:
+        """Whether it is known what the proxy was given for a sandbox: by this worker, and not by one before it."""
+        return sandbox_id in self._given
+
+    def given(self, sandbox_id: str, values: Iterable[tuple[str, str]]) -> None:
+        """The proxy has these names and values for a sandbox."""
+        with self._lock:
+            self._given[sandbox_id] = self._given.get(sandbox_id, set()) | set(values)
+            # A command that runs may be told of them too.
+            for one in self._live.get(sandbox_id, ()):
+                one.add(self._given[sandbox_id])
+
     def forget(self, sandbox_id: str) -> None:
         """A sandbox is gone."""
-        self._given.pop(sandbox_id, None)
+        with self._lock:
+            self._given.pop(sandbox_id, None)
+            self._live.pop(sandbox_id, None)
+
+    def all(self, sandbox_id: str) -> "Redaction":
+        """Makes every value unseen, for a sandbox of which it cannot be told which it has."""
+        return Redaction(chain(self._given.get(sandbox_id, ()), self.source.known().items()))
 
     def redaction(self, sandbox_id: str, names: Mapping[str, SecretSpec]) -> "Redaction":
         """Makes the values of a sandbox unseen: those the proxy was given, and those of now.
@@ -45,18 +68,40 @@ class EgressSecrets:
         Raises:
             SandboxUnavailable: Values cannot be read.
         """
-        given = self._given.get(sandbox_id, {})
         try:
             now = self.source.values(names)
         except SandboxRefused:
             # Whoever took a value away has not made it public.
             now = {name: value for name, value in self.source.known().items() if name in names}
-        return Redaction(chain(given.items(), now.items()))
+        with self._lock:
+            made = Redaction(chain(self._given.get(sandbox_id, ()), now.items()))
+            self._live.setdefault(sandbox_id, WeakSet()).add(made)
+        return made
+
+
+class Known:
+    """Every value that a source has had: one that was changed, or cannot be read just now, is still no one's to see."""
+
+    def __init__(self, source: SecretSource) -> None:
+        """Know what it has."""
+        self._source = source
+        self._names: dict[str, str] = {}
+        self._redaction = Redaction(())
+        self.redaction()
+
+    def redaction(self) -> "Redaction":
+        """Makes all of them unseen."""
+        now = {value: name for name, value in self._source.known().items()}
+        if now.keys() - self._names.keys():
+            self._names |= now
+            self._redaction = Redaction((name, value) for value, name in self._names.items())
+        return self._redaction
 
 
 def unseen(source: SecretSource) -> Callable[[str], str]:
-    """Makes every value that this source knows unseen in a text."""
-    return lambda text: Redaction(source.known().items()).text(text)
+    """Makes every value that this source knows, or has had, unseen in a text."""
+    known = Known(source)
+    return lambda text: known.redaction().text(text)
 
 
 class Redaction:
@@ -64,11 +109,20 @@ class Redaction:
 
     def __init__(self, values: Iterable[tuple[str, str]]) -> None:
         """Of these names and values."""
-        self._texts: Texts = hidden({value: f"[secret {name}]" for name, value in values})
+        self._values = {value: f"[secret {name}]" for name, value in values}
+        self.texts: Texts = hidden(self._values)
+
+    def add(self, values: Iterable[tuple[str, str]]) -> None:
+        """Make these unseen too, in what comes from now on."""
+        more = {value: f"[secret {name}]" for name, value in values}
+        if more.keys() - self._values.keys():
+            self._values |= more
+            self.texts = hidden(self._values)
 
     def text(self, text: str) -> str:
         """A text without values."""
-        return self._texts.whole(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        # Half of a pair of surrogates, as JSON may have it, is no UTF-8.
+        return self.texts.whole(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def error(self, error: BaseException) -> None:
         """The texts of an error without values, in place."""
@@ -76,22 +130,23 @@ class Redaction:
 
     def output(self, sink: Sink) -> "Output":
         """A sink before another one."""
-        return Output(self, self._texts, sink)
+        return Output(self, sink)
 
 
 class Output:
     """The output of one command on its way to what is kept of it."""
 
-    def __init__(self, redaction: Redaction, texts: Texts, sink: Sink) -> None:
+    def __init__(self, redaction: Redaction, sink: Sink) -> None:
         self._redaction = redaction
-        self._new: Callable[[], Replacer] = lambda: Replacer(texts)
         self._sink = sink
         self._streams: dict[str, Replacer] = {}
         self._longer: dict[str, int] = {}
 
     async def feed(self, stream: str, data: bytes, *, last: bool = False) -> None:
         """Take the next bytes of a stream."""
-        said = self._streams.setdefault(stream, self._new()).feed(data, last=last)
+        replacer = self._streams.setdefault(stream, Replacer(self._redaction.texts))
+        replacer.texts = self._redaction.texts
+        said = replacer.feed(data, last=last)
         self._longer[stream] = self._longer.get(stream, 0) + len(said) - len(data)
         if said and (slow := self._sink(stream, said)) is not None:
             await slow

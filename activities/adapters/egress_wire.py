@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ CONTROL = "control"
 class Request:
     """What a worker wants. An `open` comes with two descriptors: the listener, and the container's process."""
 
-    op: Literal["hello", "authority", "open", "change", "close", "list", "blocked", "report", "end"]
+    op: Literal["hello", "authority", "open", "change", "close", "list", "blocked", "report", "given", "end"]
     tenant: Tenant | None = None
     network: Network | None = None
     number: int = 0
@@ -55,10 +55,13 @@ class Reply:
     report: NetworkReport | None = None
     authority: str = ""
     """A certificate, as PEM."""
+    given: tuple[Grant, ...] | None = None
+    """The secrets that a sandbox was opened with: for a worker that has not opened it, and is to make them unseen."""
 
 
 _REQUEST = TypeAdapter(Request)
 _REPLY = TypeAdapter(Reply)
+M = TypeVar("M", Request, Reply)
 _SECRETS = TypeAdapter(tuple[Grant, ...])
 
 
@@ -70,6 +73,8 @@ def encode(message: Request | Reply) -> bytes:
             fields[name] = value.model_dump(mode="json")
     if isinstance(message, Request):
         fields["secrets"] = _SECRETS.dump_python(message.secrets, mode="json")
+    elif message.given is not None:
+        fields["given"] = _SECRETS.dump_python(message.given, mode="json")
     data = json.dumps(fields).encode()
     if len(data) > MAX_MESSAGE:
         msg = f"a message of {len(data)} bytes is too long"
@@ -79,17 +84,21 @@ def encode(message: Request | Reply) -> bytes:
 
 def request_of(data: bytes) -> Request:
     """From bytes; ValueError when it is none, which shows nothing of it: there may be values in it."""
+    return _read(_REQUEST, data)
+
+
+def reply_of(data: bytes) -> Reply:
+    """From bytes; the same."""
+    return _read(_REPLY, data)
+
+
+def _read(kind: TypeAdapter[M], data: bytes) -> M:
     try:
-        return _REQUEST.validate_json(data)
+        return kind.validate_json(data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
         raise ValueError(said) from None
-
-
-def reply_of(data: bytes) -> Reply:
-    """From bytes; ValueError when it is none."""
-    return _REPLY.validate_json(data)
 
 
 def listening(folder: Path) -> socket.socket:

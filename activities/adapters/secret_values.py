@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -81,13 +82,16 @@ class SecretValues:
         for name in self._environ:
             if name.startswith(PREFIX) and (one := self._variable(name.removeprefix(PREFIX))):
                 found[name.removeprefix(PREFIX)] = one
-        try:
-            names: list[str] = [path.name for path in self._folder.iterdir()] if self._folder is not None else []
-            lone = {name: self._held(name) for name in names if not name.startswith(".") and not name.endswith(AGENTS)}
-            found |= {name: one for name, one in lone.items() if one is not None}
+        # What cannot be read hides nothing of the rest.
+        names: list[str] = []
+        with suppress(OSError):
+            names += [path.name for path in self._folder.iterdir()] if self._folder is not None else []
+        for name in names:
+            with suppress(OSError, ValueError):
+                if not name.startswith(".") and not name.endswith(AGENTS) and (one := self._held(name)):
+                    found[name] = one
+        with suppress(OSError, ValueError):
             found |= self._listed()
-        except (OSError, ValueError):
-            pass
         return {name: one.value for name, one in found.items() if _fault(one.value) is None}
 
     def _lone(self, name: str) -> _Found | None:

@@ -1,5 +1,7 @@
 """What the proxy itself answers."""
 
+import contextlib
+
 import h11
 
 from activities.egress.policy import Refused
@@ -21,6 +23,9 @@ async def say_no(http: h11.Connection, sink: Sink, refusal: Refused) -> None:
     if http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
         return
     head = h11.Response(status_code=int(refusal.status), reason=line.encode("ascii"), headers=headers)
-    for event in (head, h11.Data(data=body), h11.EndOfMessage()):
-        sink.write(http.send(event) or b"")
+    sink.write(http.send(head) or b"")
+    # The answer to a HEAD has no body.
+    with contextlib.suppress(h11.LocalProtocolError):
+        for event in (h11.Data(data=body), h11.EndOfMessage()):
+            sink.write(http.send(event) or b"")
     await sink.drain()

@@ -118,13 +118,17 @@ class Door:
 
     def tell(self, event: EgressEvent) -> None:
         """Tell an event."""
+        event = replace(event, host=self._unseen(event.host), reason=self._unseen(event.reason))
         self._sink(event)
         self.ledger.note(event)
 
     def remember(self, refusal: Refused) -> None:
         """Keep what the policy forbade, for the command that met it."""
         if refusal.blocked:
-            self._refusals.append((time.monotonic(), str(refusal)))
+            self._refusals.append((time.monotonic(), self._unseen(str(refusal))))
+
+    def _unseen(self, text: str) -> str:
+        return text if self.vault is None else self.vault.unseen(text)
 
     def flow(self) -> Flow:
         """For a new connection."""
@@ -256,20 +260,13 @@ class _Visit:
             return f"a side broke off: {error}"
         return ""
 
-    async def _exchange(
-        self,
-        request: h11.Request,
-        way: Way,
-        path: bytes,
-        server: Streams,
-        flow: Flow,
-    ) -> str:
+    async def _exchange(self, request: h11.Request, way: Way, path: bytes, server: Streams, flow: Flow) -> str:
         exchange = plain.Exchange((self._reader, self._writer, self._http), server, flow)
         try:
             await exchange.run(request, way, path)
         except (Exhausted, OSError, h11.ProtocolError) as error:
             why = "the limit of bytes is used up" if isinstance(error, Exhausted) else f"a side broke off: {error}"
-            if not exchange.answered:
+            if not exchange.answered and not isinstance(error, plain.HungUp):
                 await say_no(self._http, self._writer, Refused(f"{way.host}: {why}", status=HTTPStatus.BAD_GATEWAY))
             return why
         return ""

@@ -9,6 +9,25 @@ from urllib.parse import quote
 from activities.egress.replacing import Texts
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_IN_JSON = ("", "<>&", "<>&'", "<>&='", "<>&'+`", "<>&'+`\"")
+"""What programs escape in a text of JSON besides what has to be: Go, Rails and PHP, Gson, .NET."""
+_IN_ADDRESS = (
+    *("", "/", ":", "/:", "*", "!*()", "!'()*", "$&+=:@", "$&+,/:;=@", "!$&'()*+,;=:@/?", "!#$&'()*+,/:;=?@"),
+    *("!$%&()*+,-./:;=?@[\\]^_`{|}", "!$%&'()*+,-./:;=@[\\]|", "!$%&'()*+,-./:;=@[\\]^|"),
+)
+"""What programs leave as it is in an address: Python, Java, .NET, Go, JavaScript, browsers in a query and in a path."""
+_IN_HTML: tuple[dict[str, str], ...] = (
+    {},
+    {'"': "&quot;"},
+    {'"': "&quot;", "'": "&#x27;"},
+    {'"': "&quot;", "'": "&#39;"},
+    {'"': "&quot;", "'": "&#039;"},
+    {'"': "&quot;", "'": "&apos;"},
+    {'"': "&#34;", "'": "&#39;"},
+    {'"': "&#34;", "'": "&#39;", "+": "&#43;"},
+    {'"': "&quot;", "'": "&#x27;", "+": "&#x2B;"},
+)
+"""The same of quotes and `+` in HTML and XML: Python, PHP, Jinja, Go, .NET."""
 
 
 def forms(value: str) -> set[bytes]:
@@ -18,6 +37,7 @@ def forms(value: str) -> set[bytes]:
     for text in _base64(raw):
         # In an address it is escaped once more.
         found |= {text, text.translate(_URL_SAFE), quote(text, safe="").encode()}
+        found |= {text.replace(b"/", b"\\/"), text.replace(b"+", b"\\u002B")}
     return found
 
 
@@ -28,14 +48,21 @@ def _escaped(value: str) -> set[bytes]:
         quoted,
         quoted.replace("/", "\\/"),
         json.dumps(quoted)[1:-1],
-        html.escape(value),
-        html.escape(value, quote=False),
         every,
         every.lower(),
     }
-    for safe in ("", "/", ":", "/:", "!$&'()*+,;=:@/?"):
+    for marks in _IN_JSON:
+        for shape in ("\\u%04x", "\\u%04X"):
+            escaped = quoted.translate({ord(mark): shape % ord(mark) for mark in marks if mark != '"'})
+            if '"' in marks:
+                escaped = escaped.replace('\\"', shape % ord('"'))
+            texts |= {escaped, escaped.replace("/", "\\/")}
+    for marks in _IN_HTML:
+        texts.add(html.escape(value, quote=False).translate(str.maketrans(marks)))
+    for safe in _IN_ADDRESS:
         percent = quote(value, safe=safe)
-        texts |= {percent, percent.replace("%20", "+"), "%".join(_lowered(percent))}
+        for text in (percent, percent.replace("~", "%7E")):
+            texts |= {text, text.replace("%20", "+"), "%".join(_lowered(text))}
     return {text.encode() for text in texts}
 
 

@@ -24,8 +24,18 @@ BODY_S = 60.0
 SMALL = 256 * 1024
 """Bytes of such a body: its length is known when values are in it. A longer one is sent in chunks."""
 
-_LEFT_OUT = frozenset({b"accept-encoding", b"range", b"if-range"})
-"""What would bring an answer in which a value is not to be found: packed, or in parts."""
+_LEFT_OUT = frozenset(
+    {
+        b"a-im",
+        b"accept-charset",
+        b"accept-encoding",
+        b"if-range",
+        b"range",
+        b"request-range",
+        b"x-ms-range",
+    }
+)
+"""What would bring an answer in which a value is not to be found: packed, in other letters, or in parts."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -215,6 +225,7 @@ class _Exchange(plain.Exchange):
             return
         for one in self._parts:
             await self._send(one)
+        await self._stay()
 
     def _asked(self, event: h11.Data | h11.EndOfMessage) -> Iterator[h11.Event]:
         last = isinstance(event, h11.EndOfMessage)
@@ -226,7 +237,8 @@ class _Exchange(plain.Exchange):
             yield h11.EndOfMessage()
 
     def _answer_head(self, response: h11.Response) -> h11.Response:
-        return self._scrubber.head(super()._answer_head(response))
+        # As the host has sent it: what `Connection` lists is left out afterwards, and may be how it is packed.
+        return super()._answer_head(self._scrubber.head(response))
 
     def _answered(self, event: h11.Data | h11.EndOfMessage) -> Iterable[h11.Event]:
         last = isinstance(event, h11.EndOfMessage)

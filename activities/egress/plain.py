@@ -72,6 +72,10 @@ def authority(value: bytes, default: int) -> tuple[str | None, int] | None:
         return None
 
 
+class HungUp(ConnectionAbortedError):
+    """The client has gone before it was answered."""
+
+
 class Exchange:
     """One request and its answer, between a client and the host it was allowed for."""
 
@@ -116,7 +120,18 @@ class Exchange:
             for one in self._asked(event):
                 await self._send(one)
             if isinstance(event, h11.EndOfMessage):
-                return
+                break
+        await self._stay()
+
+    async def _stay(self) -> None:
+        """Return when the client says more than it was to say.
+
+        Raises:
+            HungUp: It is gone: a host that never answers would keep the connection, of which there are so many.
+        """
+        reader, _, connection = self._client
+        if not connection.trailing_data[0] and not await reader.read(1):
+            raise HungUp("the client hung up")
 
     async def _next(self) -> h11.Data | h11.EndOfMessage:
         """What comes next of the request's body."""
@@ -177,7 +192,7 @@ class Exchange:
         reading = asyncio.ensure_future(reader.read(PIECE))
         try:
             await asyncio.wait({reading, asking}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done() and isinstance(fault := asking.exception(), h11.ProtocolError | Exhausted):
+            if asking.done() and isinstance(fault := asking.exception(), h11.ProtocolError | Exhausted | HungUp):
                 raise fault
             # A host that takes no more of the request may still answer it.
             return await reading
@@ -197,4 +212,7 @@ def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     headers = list(headers)
     listed = {name.strip().lower() for key, value in headers if key == b"connection" for name in value.split(b",")}
     left_out = _HOP | (listed - _FRAMING)
+    if any(name == b"transfer-encoding" for name, _ in headers):
+        # Who goes by the length would see a second request, for any host, where the chunks go on.
+        left_out |= {b"content-length"}
     return [(name, value) for name, value in headers if name not in left_out]

@@ -31,24 +31,25 @@ class Replacer:
 
     def __init__(self, texts: Texts) -> None:
         """Nothing has come yet."""
-        self._texts = texts
+        self.texts = texts
+        """What is looked for in what comes next; may be exchanged meanwhile."""
         self._held = b""
         self.used: set[bytes] = set()
         """The texts that were found."""
 
     def feed(self, data: bytes, *, last: bool = False) -> bytes:
         """What is certain of the stream after these bytes: all of it with the last ones."""
-        if not self._texts:
+        if not self.texts:
             return data
         data, self._held = self._held + data, b""
-        search = _Search(self._texts, data)
+        search = _Search(self.texts, data)
         out: list[bytes] = []
         at, begun = 0, -1
         while at < len(data):
             start, found = search.first(at)
             # A longer text may begin there, or one that begins earlier may end later.
             if begun < at:
-                begun = len(data) if last else self._texts.begun(data, at)
+                begun = len(data) if last else self.texts.begun(data, at)
             if begun < len(data) and begun <= start:
                 out.append(data[at:begun])
                 self._held = data[begun:]
@@ -57,7 +58,7 @@ class Replacer:
             at = start + len(found)
             if found:
                 self.used.add(found)
-                out.append(self._texts.by[found])
+                out.append(self.texts.by[found])
             else:
                 break
         return b"".join(out)

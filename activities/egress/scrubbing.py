@@ -33,8 +33,7 @@ class Scrubber:
         Raises:
             Refused: What follows cannot be looked at.
         """
-        fields = dict(head.headers)
-        said = fields.get(b"content-encoding", b"identity").strip()
+        said = b", ".join(value.strip() for name, value in head.headers if name == b"content-encoding")
         coding = said.lower()
         bodiless = self._asked == b"HEAD" or head.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
         left_out = _OF_BYTES
@@ -65,6 +64,8 @@ class Scrubber:
         for piece in self._packed.feed(data) if self._packed is not None else (data,):
             if said := self._body.feed(piece):
                 yield said
+        if last and self._packed is not None and not self._packed.whole:
+            raise ConnectionAbortedError("the host's answer ends before what is packed in it does")
         if last and (said := self._body.feed(b"", last=True)):
             yield said
 
@@ -72,10 +73,17 @@ class Scrubber:
 class _Unpacking:
     def __init__(self) -> None:
         self._one = zlib.decompressobj(_AUTOMATIC)
+        self._begun = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it is missing."""
+        return self._one.eof or not self._begun
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:
             while data:
+                self._begun = True
                 if self._one.eof:
                     # A file of gzip may have several members.
                     self._one = zlib.decompressobj(_AUTOMATIC)

@@ -12,6 +12,8 @@ from hibernaut.models.network import as_address, as_host
 
 HELLO_S = 20.0
 """Seconds a client may take for its first message; some make their keys meanwhile."""
+LEFT_S = 60.0
+"""Seconds without a byte after which a tunnel ends whose client has ended its side: a host that hangs never would."""
 ACCESS_DENIED = bytes.fromhex("15 03 03 00 02 02 31")
 """A fatal TLS alert: the client reports it as such, not as a broken connection."""
 
@@ -53,22 +55,31 @@ async def pump(
     server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     flow: Flow,
 ) -> None:
-    """Pass bytes both ways until both sides have ended.
+    """Pass bytes both ways until both sides have ended, or the client has and nothing moves.
 
     Raises:
         Exhausted: The sandbox has used up its bytes.
         OSError: A side broke.
     """
-    both = (
-        asyncio.create_task(_one_way(client[0], server[1], flow.out)),
-        asyncio.create_task(_one_way(server[0], client[1], flow.back)),
-    )
+    out = asyncio.create_task(_one_way(client[0], server[1], flow.out))
+    back = asyncio.create_task(_one_way(server[0], client[1], flow.back))
+    tasks = [out, back]
     try:
-        await asyncio.gather(*both)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for one in tasks:
+            if one.done():
+                one.result()
+        if not out.done():
+            await out
+        elif not back.done():
+            tasks.append(asyncio.create_task(flow.watch(LEFT_S)))
+            await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
+            if back.done():
+                back.result()
     finally:
-        for one in both:
+        for one in tasks:
             one.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]) -> None:

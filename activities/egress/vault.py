@@ -24,16 +24,20 @@ class Vault:
             authority: Whose certificates the sandbox trusts.
             upstream: How the hosts themselves are verified.
         """
-        self._grants = tuple(grants)
+        self.grants = tuple(grants)
         self._authority = authority
         self.upstream = upstream
-        self.scrubbed = hidden({grant.value: grant.placeholder for grant in self._grants})
+        self.scrubbed = hidden({grant.value: grant.placeholder for grant in self.grants})
         """Every value in every form, and the placeholder instead."""
 
     def swap(self, host: str, port: int, *, tls: bool) -> "Swap | None":
         """What is put into requests to this host; None when no secret is for it."""
-        grants = [grant for grant in self._grants if grant.spec.is_for(host, port, tls=tls)]
+        grants = [grant for grant in self.grants if grant.spec.is_for(host, port, tls=tls)]
         return Swap(grants) if grants else None
+
+    def unseen(self, text: str) -> str:
+        """A text without values, for what is told of a sandbox: it may have asked for a host that is named so."""
+        return self.scrubbed.whole(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def context(self, host: str) -> ssl.SSLContext:
         """By which the sandbox knows the proxy as this host."""
@@ -59,7 +63,8 @@ class Swap:
             try:
                 pair = base64.b64decode(value[len(_BASIC) :].strip(), validate=True)
             except binascii.Error:
-                return value
+                # A value may be the whole of it: a pair that is in base64 already.
+                return self._put(self._plain, value, used)
             return value[: len(_BASIC)] + base64.b64encode(self._put(self._plain, pair, used))
         return self._put(self._plain, value, used)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,14 +14,17 @@ import pytest
 import zstandard
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from activities.adapters import egress_wire as wire
+from activities.beside import beside
 from activities.egress.forms import forms
+from activities.errors import ObjectNotFound
 from activities.ports.store import ObjectStore
 from examples.scripted_model import Conversation, Reply, respond, say, shell
 from hibernaut.errors import AgentPaused
 from hibernaut.models.secrets import placeholder
-from tests.integration.conftest import LabFactory, retire
+from tests.integration.conftest import Lab, LabFactory, retire
 from tests.support.far_hosts import ADDRESS, FarHosts, far_hosts
 from workers.egress.folder import egress_folder
 from workers.settings import Settings
@@ -29,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 VALUE = 'sk-Live"0/+9&zQ81-kept'
 CANARY = "canary-9f31c7"
+PATIENCE_S = 180.0
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -52,14 +57,29 @@ async def _lab(
             wire.ask(egress_folder(opened), wire.Request(op="end"))
 
 
-async def _heartbeats(temporal: Client, agent_id: str, heard: bytearray) -> None:
+@asynccontextmanager
+async def _heartbeats(temporal: Client, agent_id: str) -> AsyncGenerator[bytearray]:
+    """What the heartbeats of an agent's activities have, as far as it was seen, until the block ends."""
+    heard = bytearray()
     request = DescribeWorkflowExecutionRequest(namespace=temporal.namespace)
     request.execution.workflow_id = agent_id
-    while True:
-        said = await temporal.workflow_service.describe_workflow_execution(request)
-        for one in said.pending_activities:
-            heard += one.heartbeat_details.SerializeToString()
-        await asyncio.sleep(0.1)
+
+    async def listen() -> None:
+        while True:
+            with suppress(RPCError):
+                said = await temporal.workflow_service.describe_workflow_execution(request)
+                for one in said.pending_activities:
+                    heard.extend(one.heartbeat_details.SerializeToString())
+            await asyncio.sleep(0.1)
+
+    async with beside(listen()):
+        yield heard
+
+
+async def _heard(heard: bytearray, text: bytes) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while text not in heard:
+            await asyncio.sleep(0.1)
 
 
 def _unpacked(data: bytes) -> bytes:
@@ -90,7 +110,9 @@ async def test_an_agent_uses_a_secret_before_and_after_a_sleep_and_it_is_kept_no
         # A host that says it in other words: what nobody but the redaction of output can catch.
         leak = f"{ask}/reversed | rev"
         keep = f"tee /told; env >/env; export MINE=1; echo {CANARY} >/canary"
-        first = shell(f"{ask}/all | {keep}", f"{leak}; {leak} >&2; sleep 2.5")
+        # Until it was seen in a heartbeat: how long that takes is the machine's to say.
+        hold = "until [ -e /heard ]; do sleep 0.1; done"
+        first = shell(f"{ask}/all | {keep}", f"{leak}; {leak} >&2; {hold}")
         script = [first, respond(_told), shell(f"{ask}/raw; cat /told"), respond(_told)]
         async with factory(script) as it:
             network = {"mode": "allowlist", "allow": [f"{ADDRESS}:{far.tls_port}"]}
@@ -98,31 +120,50 @@ async def test_an_agent_uses_a_secret_before_and_after_a_sleep_and_it_is_kept_no
             agent = await it.start(sandbox={"network": network, "secrets": secrets})
             uid = (await agent.status()).agent_uid
             mark = placeholder(uid, "API_KEY")
-            heard = bytearray()
-            listening = asyncio.create_task(_heartbeats(temporal, agent.id, heard))
-            said = (await agent.send("go", timeout=60)).text
-            listening.cancel()
+            async with _heartbeats(temporal, agent.id) as heard, asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(agent.send("go", timeout=PATIENCE_S))
+                await _heard(heard, b"[secret API_KEY]")
+                (container,) = await it.containers(agent)
+                await asyncio.to_thread(_touch, it, container, "/heard")
+            said = sending.result().text
             assert said.endswith("|[secret API_KEY]")
             assert mark in said
-            await agent.hibernate(timeout=60)
-            again = (await agent.send("again", timeout=60)).text
+            await agent.hibernate(timeout=PATIENCE_S)
+            again = (await agent.send("again", timeout=PATIENCE_S)).text
             assert again.startswith(mark)
             assert [one.headers["x-key"] for one in far.heard] == [VALUE] * 4
-            await agent.close(timeout=60)
+            await agent.close(timeout=PATIENCE_S)
             kept = await _kept(it.store, temporal, agent.id)
             kept |= {"heartbeats": bytes(heard), "log": caplog.text.encode()}
-            kept |= {str(path): path.read_bytes() for path in settings.home.rglob("*") if path.is_file()}
+            kept |= dict(_files(settings.home))
             found = {name for name, data in kept.items() for form in forms(VALUE) if form in data}
             assert found == set()
             # The same search finds what is there.
             assert [name for name, data in kept.items() if "snapshots" in name and CANARY.encode() in data]
-            assert b"[secret API_KEY]" in kept["heartbeats"]
             for part in ("history", "exec", "transcript"):
                 assert [name for name, data in kept.items() if part in name and b"[secret API_KEY]" in data], part
 
 
+def _touch(it: Lab, container: str, path: str) -> None:
+    made = it.daemon.api.exec_create(container, ["touch", path])
+    it.daemon.api.exec_start(made["Id"])
+
+
+def _files(home: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below a folder that a worker works in meanwhile."""
+    for folder, _, names in os.walk(home):
+        for path in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    yield str(path), path.read_bytes()
+
+
 async def _kept(store: ObjectStore, temporal: Client, agent_id: str) -> dict[str, bytes]:
-    kept = {one.key: _unpacked(await store.get(one.key)) async for one in store.list("")}
+    kept: dict[str, bytes] = {}
+    async for one in store.list(""):
+        # The worker and its upkeep work on, and may take away what was listed.
+        with suppress(ObjectNotFound):
+            kept[one.key] = _unpacked(await store.get(one.key))
     async for run in temporal.list_workflows(f"WorkflowId = '{agent_id}'"):
         history = await temporal.get_workflow_handle(agent_id, run_id=run.run_id).fetch_history()
         # As protobuf: JSON would have the payloads in base64.
@@ -138,6 +179,6 @@ async def test_a_secret_that_the_worker_does_not_have_pauses_the_agent_before_an
         network = {"mode": "allowlist", "allow": ["api.example.com"]}
         agent = await it.start(sandbox={"network": network, "secrets": {"NONE": {"hosts": ["api.example.com"]}}})
         with pytest.raises(AgentPaused, match=r"the secret NONE has no value .*: set HIBERNAUT_SECRET_NONE"):
-            await agent.send("go", timeout=60)
+            await agent.send("go", timeout=PATIENCE_S)
         assert await it.containers(agent) == []
-        await agent.close(timeout=60)
+        await agent.close(timeout=PATIENCE_S)

@@ -73,8 +73,7 @@ def at(hosts: FarHosts, shape: str = "all") -> str:
 
 async def test_a_program_has_a_placeholder_and_the_host_gets_the_value(guest: Guest, far: FarHosts) -> None:
     mark = placeholder(guest.uid, "API_KEY")
-    _, said = await guest.run('printf %s "$API_KEY"')
-    assert said == mark
+    assert (await guest.run('printf %s "$API_KEY"'))[1] == mark
     end, said = await guest.run(
         f'curl -sS -H "Authorization: Bearer $API_KEY" -H "X-Key: $API_KEY/$OTHER_KEY" "{at(far)}?key=$API_KEY&b=1"; '
         f"curl -sS -u user:$API_KEY {at(far)} >/dev/null"
@@ -245,6 +244,17 @@ async def test_output_that_has_a_value_is_redacted_before_anybody_gets_it(guest:
     assert end.stdout_bytes + end.stderr_bytes == len(said)
 
 
+async def test_a_value_that_was_changed_while_no_worker_ran_is_still_redacted(far: FarHosts, tmp_path: Path) -> None:
+    values, name = {"HIBERNAUT_SECRET_API_KEY": OTHER}, f"{ADDRESS}:{far.http_port}"
+    async with egress_host(tmp_path, secrets=SecretValues(environ=values)) as one:
+        guest = await Guest(one, name, secrets={"API_KEY": {"hosts": [f"http://{name}"]}}).wake()
+        values["HIBERNAUT_SECRET_API_KEY"] = VALUE
+        one.restart_worker()
+        _, said = await guest.run(f'curl -sS -H "X-Key: $API_KEY" http://{name}/echo/reversed | rev')
+    # The proxy outlives the worker, and has the value that it was given.
+    assert (far.heard[-1].headers["x-key"], said) == (OTHER, "[secret API_KEY]")
+
+
 async def test_a_value_is_nowhere_but_with_the_worker_and_in_the_proxys_memory(
     guest: Guest, far: FarHosts, host: EgressHost
 ) -> None:
@@ -275,8 +285,8 @@ async def test_a_value_is_nowhere_but_with_the_worker_and_in_the_proxys_memory(
     proxy = Path(f"/proc/{host.pid}")
     # Not dumpable: what is the process's own belongs to root, whoever it runs as.
     assert (proxy / "environ").stat().st_uid == 0
-    limits = (proxy / "limits").read_text()
-    assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]
+    limits = (proxy / "limits").read_text().splitlines()
+    assert next(line for line in limits if "core file" in line).split()[4:6] == ["0", "0"]
 
 
 async def test_without_a_value_nothing_starts(host: EgressHost, far: FarHosts) -> None:

@@ -69,6 +69,43 @@ def test_the_encodings_of_programs_are_known(value: str) -> None:
     assert {text.encode() for text in seen} <= known
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        # Go, Rails; .NET; Gson; PHP with every flag, in this order.
+        r"a+b/c<d>&'e=\"f`", r"a+b/c\u003cd\u003e\u0026'e=\"f`", r"a\u002Bb/c\u003Cd\u003E\u0026\u0027e=\u0022f\u0060",
+        r"a+b/c\u003cd\u003e\u0026\u0027e\u003d\"f`", r"a+b\/c\u003Cd\u003E\u0026\u0027e=\"f`",
+        # Jinja; Go; PHP; .NET.
+        "a+b/c&lt;d&gt;&amp;&#39;e=&#34;f`", "a&#43;b/c&lt;d&gt;&amp;&#39;e=&#34;f`",
+        "a+b/c&lt;d&gt;&amp;&#039;e=&quot;f`", "a&#x2B;b/c&lt;d&gt;&amp;&#x27;e=&quot;f`",
+    ],
+)  # fmt: skip
+def test_what_programs_escape_besides_what_must_be_is_known(written: str) -> None:
+    assert written.encode() in forms("a+b/c<d>&'e=\"f`")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        # encodeURIComponent, encodeURI, URLSearchParams or Java; .NET, two ways; Go, two ways; a query, and a path.
+        "a!b%26c~d(e)%5Bf%23g*h'%7B%22i", "a!b&c~d(e)%5Bf#g*h'%7B%22i", "a%21b%26c%7Ed%28e%29%5Bf%23g*h%27%7B%22i",
+        "a!b%26c%7ed(e)%5bf%23g*h%27%7b%22i", "a!b%26c%7Ed(e)%5Bf%23g*h%27%7B%22i",
+        "a%21b&c~d%28e%29%5Bf%23g%2Ah%27%7B%22i", "a%21b%26c~d%28e%29%5Bf%23g%2Ah%27%7B%22i",
+        "a!b&c~d(e)[f%23g*h%27{%22i", "a!b&c~d(e)[f%23g*h'%7B%22i",
+    ],
+)  # fmt: skip
+def test_what_programs_leave_as_it_is_in_an_address_is_known(written: str) -> None:
+    assert written.encode() in forms("a!b&c~d(e)[f#g*h'{\"i")
+
+
+def test_base64_in_a_text_of_json_is_known() -> None:
+    value = "???>>>~~~value"
+    encoded = base64.b64encode(value.encode()).decode()
+    assert "+" in encoded or "/" in encoded
+    for text in (encoded.replace("/", "\\/"), encoded.replace("+", "\\u002B")):
+        assert hidden({value: "*"}).whole(text.encode()).startswith(b"*")
+
+
 def test_what_is_not_the_beginning_of_a_text_is_not_held_back() -> None:
     stream = Replacer(Texts({b"abcdefgh": b"-"}))
     assert stream.feed(b"data: 1\n\n") == b"data: 1\n\n"

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from activities.adapters import egress_wire as wire
-from activities.adapters.egress_secrets import Redaction, unseen
 from activities.adapters.secret_values import SecretValues
 from activities.adapters.trust import environment
 from activities.egress.authority import KEPT, Authority
 from activities.errors import SandboxRefused, SandboxUnavailable
 from activities.ports.egress import Tenant
-from activities.ports.sandbox import CommandEnd
 from activities.ports.secrets import Grant
 from hibernaut._explain import parse_spec
 from hibernaut.errors import InvalidSpec
-from hibernaut.models import AgentSpec, OutcomeKind, SandboxSpec, SecretSpec
+from hibernaut.models import AgentSpec, SandboxSpec, SecretSpec
 from hibernaut.models.base import Lenient
 from hibernaut.models.secrets import SecretHost, placeholder
 from workers.devstack.settings import gateway_environment, server_environment, worker_environment
-from workers.interceptor import as_failure
-from workers.unseen import Unseen
 
 VALUE = "long-enough-value"
 
@@ -181,7 +176,13 @@ def test_a_message_to_the_proxy_shows_no_value_where_it_is_printed_or_wrong() ->
         wire.request_of(data.replace(b'"open"', b'"sesame"'))
     with pytest.raises(ValueError, match="placeholder: ") as missing:
         wire.request_of(data.replace(b'"placeholder"', b'"value2"'))
-    assert VALUE not in f"{wrong.value} {missing.value}"
+    reply = wire.Reply(given=(grant,))
+    assert VALUE not in repr(reply)
+    told = wire.encode(reply)
+    assert wire.reply_of(told) == reply
+    with pytest.raises(ValueError, match="placeholder: ") as replied:
+        wire.reply_of(told.replace(b'"placeholder"', b'"value2"'))
+    assert VALUE not in f"{wrong.value} {missing.value} {replied.value}"
 
 
 def test_the_largest_secrets_that_a_spec_may_have_fit_into_a_message() -> None:
@@ -192,32 +193,6 @@ def test_the_largest_secrets_that_a_spec_may_have_fit_into_a_message() -> None:
     assert wire.encode(wire.Request(op="open", network=made.network, secrets=grants))
     with pytest.raises(ValidationError, match="more than 100 hosts in all"):
         spec(secrets | {"KEY_00": {"hosts": (*hosts, hosts[0])}}, "*.e.example:65535")
-
-
-async def test_a_commands_end_is_told_of_the_output_as_it_was_handed_on() -> None:
-    said: list[tuple[str, bytes]] = []
-    output = Redaction([("KEY", VALUE)]).output(lambda stream, data: said.append((stream, data)))
-    for piece in (b"it is lo", b"ng-enough-", b"value, lon"):
-        await output.feed("stdout", piece)
-    end = await output.ended(CommandEnd(OutcomeKind.EXIT, 0, 1, 28, 0, ("7 " + VALUE,), f"about {VALUE}"))
-    assert b"".join(data for _, data in said) == b"it is [secret KEY], lon"
-    assert (end.stdout_bytes, end.stderr_bytes) == (23, 0)
-    assert (end.background, end.detail) == (("7 [secret KEY]",), "about [secret KEY]")
-
-
-def test_errors_and_log_lines_show_no_value() -> None:
-    source = SecretValues(environ={"HIBERNAUT_SECRET_KEY": VALUE})
-    failure = as_failure(SandboxRefused(f"with {VALUE}"), unseen(source))
-    assert failure.message == "with [secret KEY]"
-    try:
-        raise RuntimeError(VALUE)
-    except RuntimeError as error:
-        record = logging.LogRecord(
-            "n", 20, "p", 1, "%s and %s", ("a", VALUE), (RuntimeError, error, error.__traceback__)
-        )
-    assert Unseen(source).filter(record)
-    assert logging.Formatter().format(record).startswith("a and [secret KEY]")
-    assert VALUE not in logging.Formatter().format(record)
 
 
 def test_of_the_development_stack_the_worker_alone_has_values() -> None:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from activities.adapters.docker_client import Daemon
 from activities.adapters.egress_desk import EgressDesk
 from activities.beside import beside
-from activities.errors import SandboxError
 from activities.ports.secrets import SecretSource
 from workers import detached
 from workers.egress.folder import egress_folder, release
@@ -51,8 +50,8 @@ async def _keep(desk: EgressDesk) -> None:
         try:
             await asyncio.to_thread(desk.reconcile)
             told = ""
-        except (SandboxError, OSError) as error:
-            if str(error) != told:
-                told = str(error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next look may go well, and nobody else looks
+            if (said := str(error) or type(error).__name__) != told:
+                told = said
                 _log.warning("the sandboxes' ways out cannot be looked after: %s", told)
         await asyncio.sleep(INTERVAL_S)

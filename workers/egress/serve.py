@@ -129,13 +129,11 @@ class Doorkeeper:
                 case "close":
                     self._authorities.pop(request.sandbox_id, None)
                     await self._close(request.sandbox_id)
-                case "blocked" if served is not None:
-                    return wire.Reply(blocked=served.door.blocked(request.since))
-                case "report" if served is not None:
-                    return wire.Reply(report=served.door.ledger.since(request.mark))
+                case "blocked" | "report" | "given" if served is not None:
+                    return _told(served.door, request)
                 case "end":
                     self.ended.set()
-                case "change" | "hello" | "list" | "blocked" | "report":
+                case "change" | "hello" | "list" | "blocked" | "report" | "given":
                     pass
             return wire.Reply(
                 release=self._release,
@@ -147,6 +145,9 @@ class Doorkeeper:
         tenant, network = request.tenant, request.network
         if tenant is None or network is None or len(held) != DESCRIPTORS:
             return wire.Reply(error="an open needs a tenant, a network, a listener and a process")
+        if request.secrets and tenant.sandbox_id not in self._authorities:
+            # Of a proxy that died since: what the container was told to trust is gone with it.
+            return wire.Reply(error="an open with secrets needs an authority of this very proxy")
         before = self._served.get(tenant.sandbox_id)
         if before is not None and before.started_at == request.started_at and before.number > request.number:
             # Of a worker that read the rules before another one changed them.
@@ -185,6 +186,15 @@ class Doorkeeper:
         os.close(served.process)
         await served.door.close()
         log.info("%s has no way out any more", sandbox_id[:12])
+
+
+def _told(door: Door, request: wire.Request) -> wire.Reply:
+    """What a worker asks about a sandbox."""
+    if request.op == "blocked":
+        return wire.Reply(blocked=door.blocked(request.since))
+    if request.op == "report":
+        return wire.Reply(report=door.ledger.since(request.mark))
+    return wire.Reply(given=door.vault.grants if door.vault is not None else ())
 
 
 def _tell_rules(door: Door, network: Network) -> None:
