@@ -45,7 +45,7 @@ async def time_skipping() -> AsyncGenerator[WorkflowEnvironment]:
             yield environment
 
 
-async def let_pass(environment: WorkflowEnvironment, time: timedelta, patience: float = 8) -> None:
+async def let_pass(environment: WorkflowEnvironment, time: timedelta, patience: float = 20) -> None:
     """Let time pass. Held longer than `patience` seconds, it is let go of; a dropped connection is made anew."""
     for _ in range(3):
         passing = asyncio.create_task(environment.sleep(time))
