@@ -5,9 +5,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 SUITES := $(BIN)/python -m tests.suites $(LOOK)
-# They need no Docker daemon, so they run beside those that do, unless ARGS narrows; of the slow ones, about half the time.
-BESIDE := $(if $(ARGS),,--beside tests/unit --beside tests/workflows --beside tests/replay)
-BESIDE_SLOW := $(BESIDE) $(if $(ARGS),,--beside tests/conformance)
+# About half the time: they need no Temporal, or no Docker, so they run beside those that need both, unless ARGS narrows.
+BESIDE := $(if $(ARGS),,--beside tests/conformance --beside tests/unit --beside tests/workflows --beside tests/replay)
 CODE := hibernaut workflows activities workers deploy tests benchmarks examples
 
 .PHONY: help setup venv sandbox gvisor demo test test-slow chaos chaos-ci check lint format types layers up down status bench bench-security bench-snapshots bench-weeks lock wheel clean
@@ -43,7 +42,7 @@ test: setup ## the tests but the slow ones (ARGS="-k name" narrows)
 	@$(SUITES) $(BESIDE) -- $(ARGS)
 
 test-slow: setup ## the slow tests
-	@$(SUITES) $(BESIDE_SLOW) -- -m slow --timeout 900 $(ARGS)
+	@$(SUITES) $(BESIDE) -- -m slow --timeout 900 $(ARGS)
 
 chaos: setup ## break everything that can break, three times each, and a long random run (CHAOS_SEED, CHAOS_STEPS)
 	@CHAOS_RUNS=$${CHAOS_RUNS:-3} CHAOS_STEPS=$${CHAOS_STEPS:-100} $(SUITES) --in tests/chaos -- -m chaos $(ARGS)

@@ -1,4 +1,4 @@
-"""Runs the tests: those that need no Docker beside the others, and for CI a second look at what failed.
+"""Runs the tests: some folders beside the others, and for CI a second look at what failed.
 
 `python -m tests.suites [--beside FOLDER]... [--in FOLDER]... [--second-look] [-- PYTEST_OPTION...]`
 
